@@ -1,0 +1,1 @@
+"""The generator: renders, marks, signs, registers, delivers (W1..W9)."""

@@ -1,0 +1,1 @@
+"""The kernel: words, rules and marks. Imports no other package of Countermark."""

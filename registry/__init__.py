@@ -1,0 +1,1 @@
+"""The registry: records, their log, and how pictures are found again."""
