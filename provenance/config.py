@@ -292,7 +292,7 @@ def _with_environment(settings: Settings, env: Mapping[str, str], sections: set[
         for section in sections
         for f in fields(getattr(settings, section))
     }
-    reserved = {f"{PREFIX}HOME", f"{PREFIX}CONFIG"}
+    reserved = {f"{PREFIX}HOME", f"{PREFIX}CONFIG", f"{PREFIX}DEBUG"}
     for name in sorted(env):
         if not name.startswith(PREFIX) or name in reserved:
             continue

@@ -1,0 +1,170 @@
+"""The console script ``countermark``: finds commands by entry point, answers errors in one line.
+
+Each package contributes its commands (groups ``countermark.commands`` and
+``countermark.command_groups``), so this module imports none of them. Modules named ``cli`` import
+Typer and light modules only; heavy libraries load inside the command that needs them.
+
+Exit codes: 0 done; 1 a policy said no (``--fail-on`` matched, or the safety policy blocked the
+picture); 2 usage; 3 an input cannot be read; 4 the environment (settings, keys, weights,
+database, disk).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from enum import IntEnum
+from importlib.metadata import entry_points, version
+from typing import Annotated, Any
+
+import typer
+
+from provenance.errors import ContentBlockedError, InputError, ProvenanceError
+from provenance.plugins import load_backend
+
+__all__ = ["ExitCode", "doctor_app", "main", "print_json", "serve_app"]
+
+
+class ExitCode(IntEnum):
+    """What the process answers; documented in README."""
+
+    DONE = 0
+    POLICY = 1
+    USAGE = 2
+    INPUT = 3
+    ENVIRONMENT = 4
+
+
+def exit_code_for(error: ProvenanceError) -> ExitCode:
+    """The one table from our errors to exit codes."""
+    if isinstance(error, ContentBlockedError):
+        return ExitCode.POLICY
+    if isinstance(error, InputError):
+        return ExitCode.INPUT
+    return ExitCode.ENVIRONMENT
+
+
+def print_json(value: Any) -> None:
+    """Writes one JSON document to standard output: what ``--json`` promises, and nothing else."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def print_error(message: str) -> None:
+    """Writes one error line to standard error."""
+    sys.stderr.write(f"countermark: {' '.join(message.split())}\n")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"countermark {version('countermark')}\n")
+        raise typer.Exit
+
+
+def build_app() -> typer.Typer:
+    """Composes the console script from all installed commands."""
+    app = typer.Typer(
+        name="countermark",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        help="Marks every image a Stable Diffusion service makes, and tells of any image whether, "
+        "and how surely, it was machine-made.",
+    )
+
+    @app.callback()
+    def root(
+        show_version: Annotated[
+            bool,
+            typer.Option(
+                "--version", help="Show the version.", callback=_show_version, is_eager=True
+            ),
+        ] = False,
+    ) -> None:
+        """Marks every image a generator makes, and reads the marks of any image."""
+
+    for point in sorted(entry_points(group="countermark.commands"), key=lambda p: p.name):
+        app.add_typer(load_backend("countermark.commands", point.name))
+    for point in sorted(entry_points(group="countermark.command_groups"), key=lambda p: p.name):
+        app.add_typer(load_backend("countermark.command_groups", point.name), name=point.name)
+    return app
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    # Warnings and library logs go to standard error, in one line each.
+    logging.basicConfig(level=logging.WARNING, format="countermark: %(message)s")
+    logging.captureWarnings(capture=True)
+    try:
+        build_app()()
+    except ProvenanceError as error:
+        _show_trace()
+        print_error(str(error))
+        sys.exit(exit_code_for(error))
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) went away: no error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.DONE)
+    except MemoryError:
+        print_error("out of memory; try a smaller picture or fewer at once")
+        sys.exit(ExitCode.ENVIRONMENT)
+    except Exception as error:  # noqa: BLE001  the last firewall: no traceback reaches a user
+        _show_trace()
+        print_error(
+            f"internal error ({type(error).__name__}: {error}); this is a defect of countermark: "
+            "please report it with the output of the same command under COUNTERMARK_DEBUG=1"
+        )
+        sys.exit(ExitCode.ENVIRONMENT)
+
+
+def _show_trace() -> None:
+    if os.environ.get("COUNTERMARK_DEBUG"):
+        traceback.print_exc()
+
+
+# -- commands that belong to no one package ------------------------------------------------------
+
+doctor_app = typer.Typer()
+serve_app = typer.Typer()
+
+
+@doctor_app.command("doctor")
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Check this installation; each failing line says what to do."""
+    from provenance.doctor import run_checks, show_checks
+
+    checks = run_checks()
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": c.name,
+                    "ok": c.ok,
+                    "optional": c.optional,
+                    "detail": c.detail,
+                    "remedy": c.remedy,
+                }
+                for c in checks
+            ]
+        )
+    else:
+        show_checks(checks)
+    if any(not c.ok and not c.optional for c in checks):
+        raise typer.Exit(ExitCode.ENVIRONMENT)
+
+
+@serve_app.command("serve")
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port.", min=0, max=65535)] = None,
+) -> None:
+    """Serve the HTTP API: generate, verify, records, health, and the verification page."""
+    from provenance.config import load_settings
+    from provenance.web import run_server
+
+    settings = load_settings()
+    run_server(settings, host=host or settings.serve.host, port=port or settings.serve.port)
