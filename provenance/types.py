@@ -831,6 +831,8 @@ class MetadataEvidence:
         place: Container, key: e.g. ``PNG tEXt parameters``.
         claim: What the label says.
         detail: A few non-personal fields (sampler, size); never prompt, names, GPS, serials.
+        signed_by: Maker whose published key verified a signature over these very pixels (NovelAI
+            signs so, outside C2PA); None for the usual label that anyone can write.
     """
 
     finding: Finding
@@ -840,6 +842,7 @@ class MetadataEvidence:
     place: str | None = None
     claim: SourceClaim = SourceClaim.NO_CLAIM
     detail: Parameters = field(default_factory=dict)
+    signed_by: str | None = None
     source: Literal["metadata"] = "metadata"
 
     def __post_init__(self) -> None:
