@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import struct
-import tempfile
 import warnings
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from provenance.errors import (
-    DeliveryError,
     ImageDecodeError,
     ImageTooLargeError,
     InputError,
@@ -31,6 +26,8 @@ from provenance.errors import (
 from provenance.types import Candidate, EncodedImage, MediaType, RasterImage
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from provenance.types import Uint8Array
 
 __all__ = [
@@ -42,7 +39,6 @@ __all__ = [
     "open_candidate",
     "read_file",
     "sniff_media_type",
-    "write_file_atomic",
 ]
 
 
@@ -284,29 +280,3 @@ def read_file(path: Path, *, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
     if not data:
         raise InputError(f"{path} is empty; nothing can be said of it")
     return data
-
-
-def write_file_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Writes the file whole or not at all: temporary name, fsync, rename.
-
-    Raises:
-        DeliveryError: No room, no right, or no such folder; nothing half-written stays.
-    """
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(mode)
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink()
-        raise DeliveryError(
-            f"{path} cannot be written: {_brief(error)}; free some room or choose another place"
-        ) from error

@@ -269,6 +269,9 @@ class AssetStore(Protocol):
     def get(self, sha256: str) -> bytes | None:
         """The bytes, verified against their digest; None when they are not kept."""
 
+    def discard(self, sha256: str) -> None:
+        """Removes the bytes of a picture that was not delivered after all."""
+
 
 @runtime_checkable
 class EvidenceSource(Protocol):

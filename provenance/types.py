@@ -551,6 +551,14 @@ class Refusal:
         object.__setattr__(self, "parameters", _frozen_parameters(self.parameters))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """What the write path answers (W9): signed bytes and the record that stands behind them."""
+
+    record: RegistryRecord
+    asset: SignedAsset
+
+
 @dataclass(frozen=True, slots=True)
 class LogHead:
     """State of the append-only log: number of leaves and the digest that binds them all."""
