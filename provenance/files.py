@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provenance.errors import DeliveryError
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -68,9 +68,7 @@ class StagedFile:
         """
         try:
             if self._part is None:
-                part = self._part_name()
-                os.link(f"/proc/self/fd/{self._handle}", part, follow_symlinks=True)
-                self._part = part
+                self._part = self._name_unnamed()
             self._part.replace(self._path)
         except OSError as error:
             self.discard()
@@ -78,6 +76,16 @@ class StagedFile:
         self._part = None
         self._close()
         return self._path
+
+    def _name_unnamed(self) -> Path:
+        part = self._part_name()
+        folder = os.open(part.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            # NOTE: only with a dir_fd does CPython call linkat(AT_SYMLINK_FOLLOW), see open(2).
+            os.link(f"/proc/self/fd/{self._handle}", part.name, dst_dir_fd=folder)
+        finally:
+            os.close(folder)
+        return part
 
     def discard(self) -> None:
         """Forgets the bytes; harmless after `publish`."""
