@@ -1,0 +1,1 @@
+"""The invisible mark: payload, coding, statistics, codecs."""

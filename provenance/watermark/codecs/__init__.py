@@ -1,0 +1,1 @@
+"""Watermark codecs, one file each."""
