@@ -1,0 +1,1 @@
+"""Indexes over registry rows: caches that can always be rebuilt."""

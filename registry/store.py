@@ -1,0 +1,403 @@
+"""The registry on SQLite or PostgreSQL.
+
+Several processes may use one database at once. Whatever belongs together is written in one
+transaction: a process that dies on the way leaves nothing of it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from provenance.errors import (
+    InputError,
+    PayloadConflictError,
+    RecordNotFoundError,
+    RegistryError,
+    RegistryUnavailableError,
+)
+from provenance.types import LogHead, RecordId, Reservation
+from registry.engine import (
+    DEFAULT_BUSY_TIMEOUT_S,
+    describe_url,
+    make_engine,
+    stored_revision,
+    translated_errors,
+    writer,
+)
+from registry.index.cache import HashTable, RowCache, VectorTable
+from registry.index.exact import best_cosines, best_distances
+from registry.log import EMPTY_HEAD, LeafKind, commit_leaf, extend_head, hash_leaf, refusal_leaf
+from registry.serialise import record_to_row, refusal_to_row, row_to_record
+from registry.tables import (
+    HEAD_REVISION,
+    LogLeafRow,
+    RecordRow,
+    ReservationRow,
+    ReservationState,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from sqlalchemy import Engine, Select
+
+    from provenance.types import (
+        Embedding,
+        EmbeddingNeighbour,
+        HashNeighbour,
+        PerceptualHash,
+        Refusal,
+        RegistryRecord,
+    )
+    from registry.index.exact import HashBlock, VectorBlock
+
+__all__ = ["SqlRecordStore", "open_store"]
+
+RECORD_ID_BYTES = 8
+MAX_RESERVATION_TRIES = 16
+"""Two random 64-bit ids meet once in 2**32 registries of 2**32 records; sixteen meetings in a row
+mean a broken random source."""
+DEFAULT_RESERVATION_LIFETIME = timedelta(hours=1)
+"""Longer than any rendering; an id that expires is merely never used."""
+DEFAULT_MAX_CACHED_BYTES = 512 * 2**20
+"""Per algorithm and space: sixteen million hashes, or a quarter of a million 512-part vectors."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_store(
+    url: str,
+    *,
+    clock: Callable[[], datetime] = _now,
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    reservation_lifetime: timedelta = DEFAULT_RESERVATION_LIFETIME,
+    busy_timeout_s: float = DEFAULT_BUSY_TIMEOUT_S,
+) -> SqlRecordStore:
+    """Opens a registry that exists and is at the right migration; changes nothing.
+
+    Args:
+        url: ``sqlite:////absolute/path`` or ``postgresql://user@host/database``.
+        clock: Answers the time in UTC.
+        random_bytes: Answers that many unguessable bytes.
+        reservation_lifetime: How long a reserved id waits for its picture.
+        busy_timeout_s: How long to wait for another writer, seconds.
+
+    Raises:
+        ConfigError: The URL is unusable.
+        BackendUnavailableError: The database driver is not installed.
+        RegistryUnavailableError: The database is missing, unreachable or at another migration.
+    """
+    store = SqlRecordStore(
+        make_engine(url, busy_timeout_s=busy_timeout_s),
+        clock=clock,
+        random_bytes=random_bytes,
+        reservation_lifetime=reservation_lifetime,
+    )
+    try:
+        store.require_head_revision()
+    except RegistryUnavailableError:
+        store.close()
+        raise
+    return store
+
+
+class SqlRecordStore:
+    """Implements `provenance.interfaces.RecordStore`.
+
+    Args:
+        engine: From `registry.engine.make_engine`; belongs to one process.
+        clock: As in `open_store`.
+        random_bytes: As in `open_store`.
+        reservation_lifetime: As in `open_store`.
+        max_cached_bytes: Bound of the fingerprints kept in memory, per algorithm and space.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        clock: Callable[[], datetime] = _now,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        reservation_lifetime: timedelta = DEFAULT_RESERVATION_LIFETIME,
+        max_cached_bytes: int = DEFAULT_MAX_CACHED_BYTES,
+    ) -> None:
+        self._engine = engine
+        self._url = str(engine.url)
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._lifetime = reservation_lifetime
+        self._max_cached_bytes = max_cached_bytes
+        self._hash_caches: dict[str, RowCache[HashBlock]] = {}
+        self._vector_caches: dict[str, RowCache[VectorBlock]] = {}
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, for migrations and checks."""
+        return self._engine
+
+    def close(self) -> None:
+        """Closes all idle connections."""
+        self._engine.dispose()
+
+    def require_head_revision(self) -> None:
+        """Makes sure that the tables are the ones that this code knows.
+
+        Raises:
+            RegistryUnavailableError: They are not, or the database cannot be reached.
+        """
+        found = stored_revision(self._engine)
+        if found != HEAD_REVISION:
+            raise RegistryUnavailableError(
+                f"registry {describe_url(self._url)} is at migration {found or 'none'}, but this "
+                f"version needs {HEAD_REVISION}; run: countermark registry upgrade"
+            )
+
+    # -- reservations --------------------------------------------------------------------------
+
+    def reserve(self) -> Reservation:
+        """Sets a fresh record id aside (W2); never one that was ever given out.
+
+        Raises:
+            RegistryUnavailableError: The database cannot be reached.
+            RegistryError: The random source keeps answering ids that were used.
+        """
+        for _ in range(MAX_RESERVATION_TRIES):
+            now = self._clock()
+            row = ReservationRow(
+                record_id=self._random_bytes(RECORD_ID_BYTES).hex(),
+                created_at=now,
+                expires_at=now + self._lifetime,
+                state=ReservationState.RESERVED.value,
+            )
+            reservation = Reservation(RecordId(row.record_id), row.expires_at)
+            if self._insert_reservation(row):
+                return reservation
+        raise RegistryError(
+            f"{MAX_RESERVATION_TRIES} random record ids in a row were already used; "
+            "the random source of this machine is broken"
+        )
+
+    def _insert_reservation(self, row: ReservationRow) -> bool:
+        with translated_errors(self._url), Session(writer(self._engine)) as session:
+            try:
+                session.add(row)
+                session.commit()
+            except IntegrityError:
+                return False
+        return True
+
+    def release(self, record_id: RecordId) -> None:
+        """Ends a reservation without a record; the id stays used. Unknown ids are ignored."""
+        with self._write() as session:
+            session.execute(
+                update(ReservationRow)
+                .where(
+                    ReservationRow.record_id == record_id,
+                    ReservationRow.state == ReservationState.RESERVED.value,
+                )
+                .values(state=ReservationState.RELEASED.value)
+            )
+
+    def _use_reservation(
+        self, session: Session, record_id: RecordId, state: ReservationState
+    ) -> None:
+        """Turns a live reservation into `state`, or says why it cannot."""
+        now = self._clock()
+        used = session.scalar(
+            update(ReservationRow)
+            .where(
+                ReservationRow.record_id == record_id,
+                ReservationRow.state == ReservationState.RESERVED.value,
+                ReservationRow.expires_at > now,
+            )
+            .values(state=state.value)
+            .returning(ReservationRow.record_id)
+        )
+        if used is not None:
+            return
+        row = session.get(ReservationRow, record_id)
+        if row is None:
+            raise PayloadConflictError(
+                f"record id {record_id} was never reserved; reserve an id before rendering"
+            )
+        if row.state != ReservationState.RESERVED:
+            raise PayloadConflictError(
+                f"record id {record_id} is already {row.state}; reserve a new one"
+            )
+        raise PayloadConflictError(
+            f"the reservation of record id {record_id} expired at {row.expires_at.isoformat()}; "
+            "reserve a new one, or raise registry.reservation_lifetime_s"
+        )
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def commit(self, record: RegistryRecord) -> LogHead:
+        """Writes record and log leaf in one transaction (W8).
+
+        Raises:
+            PayloadConflictError: The id is not reserved, has expired, or has a record.
+            InputError: A parameter is no finite number.
+            RegistryUnavailableError: The database cannot be reached.
+        """
+        row = record_to_row(record, log_index=0)
+        data = commit_leaf(record)
+        with self._write() as session:
+            self._use_reservation(session, record.record_id, ReservationState.COMMITTED)
+            index, head = self._append_leaf(session, LeafKind.COMMIT, data)
+            for part in (row, row.perceptual_hash, row.embedding):
+                if part is not None:
+                    part.log_index = index
+            session.add(row)
+        return head
+
+    def refuse(self, refusal: Refusal) -> LogHead:
+        """Writes a refusal and its log leaf in one transaction; ends the reservation.
+
+        Raises:
+            PayloadConflictError: As for `commit`.
+            InputError: As for `commit`.
+            RegistryUnavailableError: The database cannot be reached.
+        """
+        row = refusal_to_row(refusal, log_index=0)
+        data = refusal_leaf(refusal)
+        with self._write() as session:
+            self._use_reservation(session, refusal.record_id, ReservationState.REFUSED)
+            row.log_index, head = self._append_leaf(session, LeafKind.REFUSAL, data)
+            session.add(row)
+        return head
+
+    def _append_leaf(self, session: Session, kind: LeafKind, data: bytes) -> tuple[int, LogHead]:
+        if self._engine.dialect.name == "postgresql":
+            # One writer of the log at a time, as SQLite has anyway; readers are not stopped.
+            session.execute(text("LOCK TABLE log_leaves IN EXCLUSIVE MODE"))
+        last = session.scalar(_last_leaf())
+        index = 0 if last is None else last.index + 1
+        leaf_hash = hash_leaf(data)
+        head = extend_head(EMPTY_HEAD if last is None else last.head, leaf_hash)
+        session.add(
+            LogLeafRow(index=index, kind=kind.value, data=data, leaf_hash=leaf_hash, head=head)
+        )
+        session.flush()
+        return index, LogHead(size=index + 1, digest=head.hex())
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def get(self, record_id: RecordId) -> RegistryRecord:
+        """The record.
+
+        Raises:
+            RecordNotFoundError: There is none.
+            RegistryUnavailableError: The database cannot be reached.
+        """
+        found = self._first(select(RecordRow).where(RecordRow.record_id == record_id))
+        if found is None:
+            raise RecordNotFoundError(
+                f"no record {record_id} in this registry; list them with: countermark registry list"
+            )
+        return found
+
+    def find_by_file_hash(self, sha256: str) -> RegistryRecord | None:
+        """The oldest record of exactly these bytes."""
+        return self._oldest(select(RecordRow).where(RecordRow.sha256 == sha256))
+
+    def find_by_pixel_hash(self, pixel_sha256: str) -> RegistryRecord | None:
+        """The oldest record with these pixels."""
+        return self._oldest(select(RecordRow).where(RecordRow.pixel_sha256 == pixel_sha256))
+
+    def find_by_manifest(self, manifest_label: str) -> RegistryRecord | None:
+        """The oldest record whose active manifest has this label."""
+        return self._oldest(select(RecordRow).where(RecordRow.manifest_label == manifest_label))
+
+    def nearest_hashes(
+        self, query: PerceptualHash, *, max_distance_bits: int, limit: int
+    ) -> Sequence[HashNeighbour]:
+        """Records within a Hamming distance, nearest first, then oldest first."""
+        _require_limit(limit)
+        cache = self._hash_caches.setdefault(
+            query.algorithm,
+            RowCache(HashTable(query.algorithm), max_bytes=self._max_cached_bytes),
+        )
+        with self._read() as session:
+            return best_distances(
+                cache.blocks(session), query, max_distance_bits=max_distance_bits, limit=limit
+            )
+
+    def nearest_embeddings(
+        self, query: Embedding, *, min_cosine: float, limit: int
+    ) -> Sequence[EmbeddingNeighbour]:
+        """Records of the query's own space, highest cosine first, then oldest first."""
+        _require_limit(limit)
+        cache = self._vector_caches.setdefault(
+            query.space_id,
+            RowCache(VectorTable(query.space_id), max_bytes=self._max_cached_bytes),
+        )
+        with self._read() as session:
+            return best_cosines(cache.blocks(session), query, min_cosine=min_cosine, limit=limit)
+
+    def list_records(
+        self, *, limit: int, before: datetime | None = None
+    ) -> Sequence[RegistryRecord]:
+        """Newest first; with `before`, only records made strictly earlier."""
+        _require_limit(limit)
+        statement = select(RecordRow).order_by(
+            RecordRow.created_at.desc(), RecordRow.log_index.desc()
+        )
+        if before is not None:
+            statement = statement.where(RecordRow.created_at < before)
+        with self._read() as session:
+            return [row_to_record(row) for row in session.scalars(statement.limit(limit))]
+
+    def count(self) -> int:
+        """Number of records."""
+        with self._read() as session:
+            return session.scalar(select(func.count()).select_from(RecordRow)) or 0
+
+    def log_head(self) -> LogHead:
+        """State of the log."""
+        with self._read() as session:
+            last = session.scalar(_last_leaf())
+            if last is None:
+                return LogHead(size=0, digest=EMPTY_HEAD.hex())
+            return LogHead(size=last.index + 1, digest=last.head.hex())
+
+    def _oldest(self, statement: Select[RecordRow]) -> RegistryRecord | None:
+        return self._first(statement.order_by(RecordRow.log_index).limit(1))
+
+    def _first(self, statement: Select[RecordRow]) -> RegistryRecord | None:
+        with self._read() as session:
+            row = session.scalar(statement)
+            return None if row is None else row_to_record(row)
+
+    # -- transactions --------------------------------------------------------------------------
+
+    @contextmanager
+    def _read(self) -> Iterator[Session]:
+        with translated_errors(self._url), Session(self._engine) as session:
+            yield session
+
+    @contextmanager
+    def _write(self) -> Iterator[Session]:
+        with (
+            translated_errors(self._url),
+            Session(writer(self._engine)) as session,
+            session.begin(),
+        ):
+            yield session
+
+
+def _last_leaf() -> Select[LogLeafRow]:
+    return select(LogLeafRow).order_by(LogLeafRow.index.desc()).limit(1)
+
+
+def _require_limit(limit: int) -> None:
+    if limit < 1:
+        raise InputError(f"limit {limit} must be at least 1")

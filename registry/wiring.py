@@ -1,0 +1,48 @@
+"""From settings to a registry that stands. The only module here that knows settings."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from registry.assets import LocalAssetStore
+from registry.engine import make_engine, stored_revision
+from registry.store import SqlRecordStore, open_store
+from registry.tables import HEAD_REVISION
+
+if TYPE_CHECKING:
+    from provenance.config import Settings
+
+__all__ = ["open_asset_store", "open_registry"]
+
+
+def open_registry(settings: Settings) -> SqlRecordStore:
+    """Opens the registry of a deployment; makes and migrates it on first use.
+
+    Raises:
+        ConfigError: The registry URL is unusable.
+        BackendUnavailableError: The database driver is not installed.
+        RegistryUnavailableError: The database cannot be reached, written or migrated.
+    """
+    url = settings.registry_url
+    if _revision(url) != HEAD_REVISION:
+        # Alembic loads only when there is something to migrate: it costs a tenth of a second.
+        from registry import migrate
+
+        migrate.upgrade(url)
+    return open_store(
+        url, reservation_lifetime=timedelta(seconds=settings.registry.reservation_lifetime_s)
+    )
+
+
+def open_asset_store(settings: Settings) -> LocalAssetStore:
+    """The folder of delivered bytes of a deployment."""
+    return LocalAssetStore(settings.assets_folder)
+
+
+def _revision(url: str) -> str | None:
+    engine = make_engine(url)
+    try:
+        return stored_revision(engine)
+    finally:
+        engine.dispose()
