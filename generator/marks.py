@@ -1,0 +1,211 @@
+"""W5 to W7: the watermark, the unsigned label, the fingerprints, the signature, as one bench."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from provenance.manifest.heal import split_shell
+from provenance.manifest.label import build_xmp
+
+from provenance.imaging import decode_image, encode_image, hash_pixels
+from provenance.manifest.claims import Claim, SoftwareAgent, TrainingUse
+from provenance.types import AssetInfo, Fingerprints, MediaType, RasterImage, SoftBinding
+from provenance.watermark.marking import STRESS_JPEG_QUALITY, MarkedImage, embed_mark
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from provenance.manifest.signing import ManifestSigner
+
+    from provenance.interfaces import Embedder, Hasher, WatermarkCodec
+    from provenance.types import (
+        GenerationRequest,
+        ModelRef,
+        Parameters,
+        SafetyReport,
+        Scalar,
+        SignedAsset,
+        WatermarkPayload,
+    )
+    from provenance.watermark.payload import WatermarkKey
+
+__all__ = ["ClaimTerms", "Marks", "describe_asset"]
+
+WATERMARK_BINDING_VERSION = "1"
+"""First part of a watermark binding's value, ``version*payload``, as the field writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimTerms:
+    """What every manifest of this service says alike.
+
+    Attributes:
+        generator: Name and version of the service.
+        namespace: Reverse domain of our own keys.
+        training_use: What the owner allows training sets to do.
+        include_prompt: Whether the operator opted in to writing prompts.
+    """
+
+    generator: SoftwareAgent
+    namespace: str
+    training_use: TrainingUse
+    include_prompt: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Everything that turns a rendered picture into a signed asset."""
+
+    codec: WatermarkCodec
+    key: WatermarkKey
+    hasher: Hasher
+    embedder: Embedder | None
+    signer: ManifestSigner
+    terms: ClaimTerms
+
+    def describe_request(self, request: GenerationRequest) -> dict[str, Scalar]:
+        """What of a request goes into record and manifest: prompts only as keyed hashes."""
+        facts: dict[str, Scalar] = {
+            "seed": request.seed,
+            "steps": request.steps,
+            "guidance": request.guidance,
+            "width": request.width_px,
+            "height": request.height_px,
+            "prompt_hmac": self._hash_text(request.prompt),
+        }
+        if request.negative_prompt:
+            facts["negative_prompt_hmac"] = self._hash_text(request.negative_prompt)
+        if self.terms.include_prompt:
+            facts["prompt"] = request.prompt
+        return facts
+
+    def mark(
+        self,
+        image: RasterImage,
+        payload: WatermarkPayload,
+        *,
+        request: GenerationRequest,
+        model: ModelRef,
+    ) -> MarkedImage:
+        """W5: watermark, unsigned second carrier, encoding, read-back from the encoded bytes.
+
+        Raises:
+            CapacityError: The picture is too small for the codec.
+            ReadBackError: No strength within the limits could be read back.
+        """
+        xmp = build_xmp(
+            ai_system=model.name,
+            ai_system_version=model.revision,
+            creator_tool=f"{self.terms.generator.name} {self.terms.generator.version}",
+        )
+        return embed_mark(
+            image,
+            payload if self.carries_record_id else None,
+            key=self.key,
+            codec=self.codec,
+            encode=lambda marked: encode_image(
+                marked, request.media_type, quality=request.quality, xmp=xmp
+            ),
+            decode=lambda encoded: decode_image(encoded.data),
+            stress=(_save_as_jpeg,),
+        )
+
+    @property
+    def carries_record_id(self) -> bool:
+        """Whether the codec has room for a record id; rivaGan has 32 bits and has not."""
+        return self.codec.capacity_bits(1024, 1024) > 32
+
+    def fingerprint(self, image: RasterImage) -> Fingerprints:
+        """W6: of the pixels that will be delivered."""
+        embedding = None if self.embedder is None else self.embedder.encode(image)
+        return Fingerprints(self.hasher.hash(image), embedding)
+
+    def sign(
+        self,
+        marked: MarkedImage,
+        *,
+        payload: WatermarkPayload,
+        fingerprints: Fingerprints,
+        request: GenerationRequest,
+        model: ModelRef,
+        safety: SafetyReport,
+        when: datetime,
+    ) -> SignedAsset:
+        """W7: the claim with both soft bindings, signed and read back.
+
+        Raises:
+            SigningError: The signer refused, or the signed bytes did not validate.
+        """
+        claim = Claim(
+            generator=self.terms.generator,
+            when=when,
+            model=model,
+            pipeline=SoftwareAgent(model.family or "diffusers", _version_of("diffusers")),
+            watermark=self._watermark_binding(payload),
+            watermark_agent=SoftwareAgent(self.codec.name, self.codec.alg.rpartition(".")[2]),
+            fingerprints=self._fingerprint_bindings(fingerprints),
+            parameters=_public_parameters(self.describe_request(request)),
+            prompt_hash=self._hash_text(request.prompt),
+            prompt=request.prompt if self.terms.include_prompt else None,
+            safety=safety,
+            training_use=self.terms.training_use,
+            namespace=self.terms.namespace,
+        )
+        return self.signer.sign(marked.encoded, claim)
+
+    def _watermark_binding(self, payload: WatermarkPayload) -> SoftBinding:
+        value = payload.record_id if self.carries_record_id else self.key.key_id
+        return SoftBinding(
+            f"{self.terms.namespace}.{self.codec.alg}", f"{WATERMARK_BINDING_VERSION}*{value}"
+        )
+
+    def _fingerprint_bindings(self, fingerprints: Fingerprints) -> tuple[SoftBinding, ...]:
+        found = fingerprints.perceptual_hash
+        if found is None:
+            return ()
+        alg = f"{self.terms.namespace}.{found.algorithm.replace('-', '.')}"
+        return (SoftBinding(alg, found.hex),)
+
+    def _hash_text(self, text: str) -> str:
+        secret = self.key.derive("prompt")
+        return hmac.digest(secret, text.encode("utf-8"), hashlib.sha256).hex()
+
+
+def describe_asset(asset: SignedAsset) -> AssetInfo:
+    """The delivered file by digests and sizes, with the shell that heals stripped copies."""
+    head, _, tail = split_shell(asset.image.data, asset.image.media_type)
+    decoded = decode_image(asset.image.data)
+    return AssetInfo(
+        sha256=asset.sha256,
+        pixel_sha256=hash_pixels(decoded),
+        media_type=asset.image.media_type,
+        width_px=decoded.width_px,
+        height_px=decoded.height_px,
+        size_bytes=len(asset.image.data),
+        shell_head=head,
+        shell_tail=tail,
+    )
+
+
+def _public_parameters(facts: Parameters) -> dict[str, Scalar]:
+    """What the manifest says under our namespace; prompt and its hash have fields of their own."""
+    return {name: value for name, value in facts.items() if not name.startswith("prompt")}
+
+
+def _version_of(distribution: str) -> str:
+    from importlib.metadata import version
+
+    return version(distribution)
+
+
+def _save_as_jpeg(image: RasterImage) -> RasterImage:
+    """The re-save that a delivered mark should survive, with Pillow's default chroma."""
+    out = io.BytesIO()
+    Image.fromarray(image.pixels).save(out, MediaType.JPEG.name, quality=STRESS_JPEG_QUALITY)
+    return RasterImage(np.asarray(Image.open(out).convert("RGB")))

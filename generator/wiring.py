@@ -1,0 +1,179 @@
+"""From settings to a generator that is ready; makes keys and registry on first use."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from provenance.manifest.wiring import build_manifest_signer
+
+from generator.marks import ClaimTerms, Marks
+from generator.pipelines.weights import WeightFormats
+from generator.service import GenerationService
+from generator.studios import StudioPool, open_checker
+from provenance.errors import ConfigError
+from provenance.manifest.claims import SoftwareAgent, TrainingUse
+from provenance.plugins import load_backend
+from provenance.watermark.keyfile import make_key_file
+from registry.wiring import open_asset_store, open_registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from provenance.config import Settings
+    from provenance.interfaces import AssetStore, Embedder, Pipeline, RecordStore
+    from provenance.types import SignedAsset
+
+__all__ = ["Generator", "build_embedder", "build_generator"]
+
+
+@dataclass(frozen=True, slots=True)
+class Generator:
+    """A generator that is ready to take requests.
+
+    Attributes:
+        service: W1 to W9.
+        store: The registry.
+        assets: Delivered bytes, when they are kept.
+        check_model: Refuses a model that is not offered, before a job is queued.
+        self_test: Signs, tampers and reads a small picture.
+    """
+
+    service: GenerationService
+    store: RecordStore
+    assets: AssetStore | None
+    check_model: Callable[[str | None], object]
+    self_test: Callable[[], None]
+
+
+def build_generator(settings: Settings, *, model: str | None = None) -> Generator:
+    """Composes the write path.
+
+    Args:
+        settings: Of the deployment.
+        model: Overrides ``generator.model`` (the command's ``--model``).
+
+    Raises:
+        ProvenanceError: Keys, registry or a backend are unusable. Models load on first use.
+    """
+    signer = build_manifest_signer(settings)
+    store = open_registry(settings)
+    assets = open_asset_store(settings) if settings.registry.keep_assets else None
+    pool = _build_pool(settings, model)
+    service = GenerationService(
+        open_studio=pool.open,
+        safety_policy=settings.safety.policy,
+        marks=_build_marks(settings, signer),
+        store=store,
+        sinks=() if assets is None else (_AssetSink(assets),),
+        clock=lambda: datetime.now(UTC),
+        claim_generator=f"{settings.manifest.claim_generator} {version('countermark')}",
+    )
+    return Generator(service, store, assets, pool.resolve, signer.self_test)
+
+
+def _build_pool(settings: Settings, model: str | None) -> StudioPool:
+    options = settings.generator
+    default = model or options.model or None
+    cache_dir = settings.home / "cache"
+
+    def load(name: str | None) -> Pipeline:
+        formats = (
+            WeightFormats.PICKLE_ALLOWED if options.allow_pickle else WeightFormats.SAFETENSORS_ONLY
+        )
+        pipeline: Pipeline = load_backend("countermark.pipelines", options.pipeline)(
+            name,
+            device=options.device,
+            dtype=options.dtype,
+            weight_formats=formats,
+            revision=options.revision or None,
+            cache_dir=cache_dir,
+            offline=options.offline,
+        )
+        return pipeline
+
+    return StudioPool(
+        load,
+        lambda pipeline: open_checker(
+            settings.safety.checker,
+            pipeline,
+            thresholds=settings.safety.thresholds,
+            cache_dir=cache_dir,
+        ),
+        default_model=default,
+        allowed_models=options.allowed_models,
+    )
+
+
+def _build_marks(settings: Settings, signer: Any) -> Marks:
+    codec = load_backend("countermark.codecs", settings.watermark.codec)()
+    hasher = load_backend("countermark.hashers", settings.fingerprint.hasher)()
+    keys = make_key_file(settings.watermark_key_file, random_bytes=secrets.token_bytes)
+    return Marks(
+        codec=codec,
+        key=keys[0],
+        hasher=hasher,
+        embedder=build_embedder(settings),
+        signer=signer,
+        terms=ClaimTerms(
+            generator=SoftwareAgent(settings.manifest.claim_generator, version("countermark")),
+            namespace=settings.manifest.namespace,
+            training_use=_training_use(settings.manifest.training_use),
+            include_prompt=settings.manifest.include_prompt,
+        ),
+    )
+
+
+def _training_use(text: str) -> TrainingUse:
+    try:
+        return TrainingUse(text)
+    except ValueError as error:
+        known = ", ".join(TrainingUse)
+        raise ConfigError(f"manifest.training_use {text!r} must be one of {known}") from error
+
+
+def build_embedder(settings: Settings) -> Embedder | None:
+    """The configured embedder, or None.
+
+    Raises:
+        BackendUnavailableError: Its weights or library are missing.
+    """
+    if not settings.fingerprint.embedder:
+        return None
+    folder = settings.fingerprint.embedder_folder
+    load = load_backend("countermark.embedders", settings.fingerprint.embedder)
+    embedder: Embedder = load(folder=_folder(folder) if folder else None)
+    return embedder
+
+
+def _folder(text: str) -> Path:
+    from pathlib import Path
+
+    return Path(text).expanduser()
+
+
+class _AssetSink:
+    """Keeps delivered bytes; forgets them when the record was not committed."""
+
+    def __init__(self, assets: AssetStore) -> None:
+        self._assets = assets
+
+    def __call__(self, asset: SignedAsset) -> _KeptAsset:
+        return _KeptAsset(self._assets, self._assets.put(asset.image))
+
+
+class _KeptAsset:
+    def __init__(self, assets: AssetStore, sha256: str) -> None:
+        self._assets = assets
+        self._sha256: str | None = sha256
+
+    def publish(self) -> None:
+        self._sha256 = None
+
+    def discard(self) -> None:
+        if self._sha256 is not None:
+            self._assets.discard(self._sha256)

@@ -1,0 +1,1 @@
+"""The demonstration: generate, mark, sign, register, attack, find again."""
