@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,20 +14,20 @@ from generator.pipelines.weights import WeightFormats
 from generator.service import GenerationService
 from generator.studios import StudioPool, open_checker
 from provenance.errors import ConfigError
+from provenance.fingerprint.wiring import build_embedder, build_hasher
 from provenance.manifest.claims import SoftwareAgent, TrainingUse
 from provenance.plugins import load_backend
-from provenance.watermark.keyfile import make_key_file
+from provenance.watermark.wiring import build_codec, open_current_key
 from registry.wiring import open_asset_store, open_registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from provenance.config import Settings
-    from provenance.interfaces import AssetStore, Embedder, Pipeline, RecordStore
+    from provenance.interfaces import AssetStore, Pipeline, RecordStore
     from provenance.types import SignedAsset
 
-__all__ = ["Generator", "build_embedder", "build_generator"]
+__all__ = ["Generator", "build_generator"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +109,10 @@ def _build_pool(settings: Settings, model: str | None) -> StudioPool:
 
 
 def _build_marks(settings: Settings, signer: Any) -> Marks:
-    codec = load_backend("countermark.codecs", settings.watermark.codec)()
-    hasher = load_backend("countermark.hashers", settings.fingerprint.hasher)()
-    keys = make_key_file(settings.watermark_key_file, random_bytes=secrets.token_bytes)
     return Marks(
-        codec=codec,
-        key=keys[0],
-        hasher=hasher,
+        codec=build_codec(settings),
+        key=open_current_key(settings),
+        hasher=build_hasher(settings),
         embedder=build_embedder(settings),
         signer=signer,
         terms=ClaimTerms(
@@ -134,26 +130,6 @@ def _training_use(text: str) -> TrainingUse:
     except ValueError as error:
         known = ", ".join(TrainingUse)
         raise ConfigError(f"manifest.training_use {text!r} must be one of {known}") from error
-
-
-def build_embedder(settings: Settings) -> Embedder | None:
-    """The configured embedder, or None.
-
-    Raises:
-        BackendUnavailableError: Its weights or library are missing.
-    """
-    if not settings.fingerprint.embedder:
-        return None
-    folder = settings.fingerprint.embedder_folder
-    load = load_backend("countermark.embedders", settings.fingerprint.embedder)
-    embedder: Embedder = load(folder=_folder(folder) if folder else None)
-    return embedder
-
-
-def _folder(text: str) -> Path:
-    from pathlib import Path
-
-    return Path(text).expanduser()
 
 
 class _AssetSink:

@@ -1,0 +1,55 @@
+"""From settings to the codec that writes and the reader that reads."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from provenance.plugins import load_backend
+from provenance.watermark.keyfile import make_key_file, read_key_file
+
+if TYPE_CHECKING:
+    from provenance.config import Settings
+    from provenance.interfaces import WatermarkCodec
+    from provenance.watermark.marking import MarkReader
+    from provenance.watermark.payload import WatermarkKey
+
+__all__ = ["build_codec", "build_mark_reader", "open_current_key"]
+
+
+def build_codec(settings: Settings) -> WatermarkCodec:
+    """The codec that marks what is generated.
+
+    Raises:
+        UnknownBackendError: No such codec is installed.
+    """
+    codec: WatermarkCodec = load_backend("countermark.codecs", settings.watermark.codec)()
+    return codec
+
+
+def open_current_key(settings: Settings) -> WatermarkKey:
+    """The key that marks what is generated; made on first use.
+
+    Raises:
+        ConfigError: The key file is unusable.
+        DeliveryError: It cannot be written.
+    """
+    return make_key_file(settings.watermark_key_file, random_bytes=secrets.token_bytes)[0]
+
+
+def build_mark_reader(settings: Settings) -> MarkReader | None:
+    """The reader of our marks; None when this installation has no watermark key.
+
+    The codec that writes is always read too, first.
+
+    Raises:
+        ConfigError: The key file is unusable.
+        UnknownBackendError: No such codec is installed.
+    """
+    from provenance.watermark.marking import MarkReader
+
+    if not settings.watermark_key_file.exists():
+        return None
+    names = dict.fromkeys((settings.watermark.codec, *settings.watermark.read_codecs))
+    codecs = tuple(load_backend("countermark.codecs", name)() for name in names)
+    return MarkReader(codecs, read_key_file(settings.watermark_key_file))
