@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.opinions import CLAIMS, MACHINE, Rung, form_opinion
@@ -343,6 +343,7 @@ EVIDENCE = st.one_of(
 POLICIES = st.builds(Policy, weakest=st.sampled_from([a for a in Assurance if a != "none"]))
 
 
+@settings(deadline=None)
 @given(st.lists(EVIDENCE, max_size=6), POLICIES)
 def test_decide_is_total_and_its_verdict_well_formed(
     evidence: list[Evidence], policy: Policy
@@ -358,6 +359,7 @@ def test_decide_is_total_and_its_verdict_well_formed(
         choose_action(verdict, filter_policy)
 
 
+@settings(deadline=None)
 @given(st.lists(EVIDENCE, max_size=6), st.randoms())
 def test_decide_does_not_depend_on_the_order_of_evidence(evidence: list[Evidence], rng) -> None:
     shuffled = list(evidence)
@@ -366,6 +368,7 @@ def test_decide_does_not_depend_on_the_order_of_evidence(evidence: list[Evidence
     assert (one.origin, one.assurance) == (other.origin, other.assurance)
 
 
+@settings(deadline=None)
 @given(st.lists(EVIDENCE, max_size=6))
 def test_claims_of_people_and_cameras_are_never_inferred(evidence: list[Evidence]) -> None:
     verdict = verdict_on(evidence)
@@ -378,6 +381,7 @@ def test_claims_of_people_and_cameras_are_never_inferred(evidence: list[Evidence
         )
 
 
+@settings(deadline=None)
 @given(st.lists(EVIDENCE, max_size=6))
 def test_evidence_that_found_nothing_changes_nothing(evidence: list[Evidence]) -> None:
     silent = [e for e in evidence if e.finding is not Finding.PRESENT]

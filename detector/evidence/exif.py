@@ -1,0 +1,165 @@
+"""Reads the text tags of an EXIF block: a bounded walk over TIFF directories.
+
+Only tags that say how a picture was made are kept; positions, serial numbers and the maker's own
+notes are never touched, so that no answer can leak them.
+
+Source: TIFF 6.0 §2; EXIF 2.32 §4.6.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["ExifTag", "decode_user_comment", "read_exif", "read_tiff_xmp"]
+
+MAX_ENTRIES = 512
+"""Per directory; cameras write fewer than 100."""
+MAX_VALUE_BYTES = 4 * 2**20
+
+IMAGE_DESCRIPTION: Final = 0x010E
+MAKE: Final = 0x010F
+MODEL: Final = 0x0110
+SOFTWARE: Final = 0x0131
+ARTIST: Final = 0x013B
+USER_COMMENT: Final = 0x9286
+_XMP: Final = 0x02BC
+_EXIF_IFD: Final = 0x8769
+
+NAMES = {
+    IMAGE_DESCRIPTION: "ImageDescription",
+    MAKE: "Make",
+    MODEL: "Model",
+    SOFTWARE: "Software",
+    ARTIST: "Artist",
+    USER_COMMENT: "UserComment",
+}
+
+_TOP_TAGS = frozenset({_EXIF_IFD, *NAMES})
+
+_TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+"""TIFF 6.0 §2: bytes per value of each field type."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExifTag:
+    """One text tag.
+
+    Attributes:
+        place: For people: ``JPEG EXIF UserComment``.
+        tag: Tag number.
+        raw: Value bytes as they stand in the file.
+        little_endian: Byte order of the block; a hint for UserComment.
+    """
+
+    place: str
+    tag: int
+    raw: bytes = field(repr=False)
+    little_endian: bool = False
+
+    @property
+    def text(self) -> str:
+        """The value as text; for UserComment, what its character code says."""
+        if self.tag == USER_COMMENT:
+            return decode_user_comment(self.raw, little_endian=self.little_endian)
+        return self.raw.split(b"\0", 1)[0].decode("utf-8", "replace").strip()
+
+
+def decode_user_comment(raw: bytes, *, little_endian: bool) -> str:
+    """The text of a UserComment value.
+
+    ``UNICODE`` names no byte order, and writers differ: some follow the block, some always write
+    big-endian. Both are decoded, and the one with more plausible characters wins.
+
+    Source: EXIF 2.32 §4.6.5, table 9.
+    """
+    code, body = raw[:8], raw[8:]
+    if code == b"UNICODE\0":
+        body = body[: len(body) & ~1]
+        orders = ("utf-16-le", "utf-16-be") if little_endian else ("utf-16-be", "utf-16-le")
+        texts = [body.decode(order, "replace").strip("\0\ufeff") for order in orders]
+        return max(texts, key=_plausibility)
+    if code == b"ASCII\0\0\0" or not code.strip(b"\0"):
+        return body.decode("utf-8", "replace").strip("\0")
+    return raw.decode("utf-8", "replace").strip("\0")
+
+
+def _plausibility(text: str) -> float:
+    """Share of ASCII among the first characters: parameters are mostly keywords and digits."""
+    head = text[:2000]
+    return sum(character.isascii() for character in head) / len(head) if head else 0.0
+
+
+def read_exif(block: bytes, *, place: str) -> tuple[list[ExifTag], str | None]:
+    """Text tags of IFD0 and of the EXIF directory, and a problem if the block is damaged."""
+    order = _byte_order(block)
+    if order is None:
+        return [], f"{place} is not a TIFF structure"
+    tags: list[ExifTag] = []
+    try:
+        top = _first_directory(block, order)
+        for tag, raw in _entries(block, order, top, wanted=_TOP_TAGS):
+            if tag == _EXIF_IFD and len(raw) == 4:
+                (offset,) = struct.unpack(f"{order}I", raw)
+                tags += [
+                    ExifTag(f"{place} {NAMES[t]}", t, value, order == "<")
+                    for t, value in _entries(block, order, offset, wanted=frozenset(NAMES))
+                ]
+            elif tag in NAMES:
+                tags.append(ExifTag(f"{place} {NAMES[tag]}", tag, raw, order == "<"))
+    except struct.error:
+        return tags, f"{place} is cut short"
+    return tags, None
+
+
+def read_tiff_xmp(data: bytes) -> Iterator[bytes]:
+    """XMP packets of a TIFF file (tag 700; Source: XMP part 3 §1.1.6)."""
+    order = _byte_order(data)
+    if order is None:
+        return
+    try:
+        top = _first_directory(data, order)
+        for _, raw in _entries(data, order, top, wanted=frozenset({_XMP})):
+            yield raw
+    except struct.error:
+        return
+
+
+def _byte_order(block: bytes) -> str | None:
+    return {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+
+
+def _first_directory(block: bytes, order: str) -> int:
+    (offset,) = struct.unpack_from(f"{order}I", block, 4)
+    return int(offset)
+
+
+def _entries(
+    block: bytes, order: str, offset: int, *, wanted: frozenset[int]
+) -> Iterator[tuple[int, bytes]]:
+    """(tag, value bytes) of the wanted tags of one directory, the first of each.
+
+    The chain to the next directory (thumbnails) is not followed, and only wanted values are
+    copied: entries of a hostile block may all point at the same megabytes.
+
+    Raises:
+        struct.error: The directory lies outside the block.
+    """
+    (count,) = struct.unpack_from(f"{order}H", block, offset)
+    seen: set[int] = set()
+    for index in range(min(count, MAX_ENTRIES)):
+        start = offset + 2 + 12 * index
+        tag, kind, number = struct.unpack_from(f"{order}HHI", block, start)
+        if tag not in wanted or tag in seen:
+            continue
+        seen.add(tag)
+        size = _TYPE_SIZES.get(kind, 0) * number
+        if size <= 4:
+            yield tag, block[start + 8 : start + 8 + size]
+        elif size <= MAX_VALUE_BYTES:
+            (place,) = struct.unpack_from(f"{order}I", block, start + 8)
+            yield tag, block[place : place + size]

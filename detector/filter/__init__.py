@@ -1,0 +1,1 @@
+"""Dataset filtering before retraining."""

@@ -1,0 +1,1 @@
+"""How samples are read and kept, one file a layout."""

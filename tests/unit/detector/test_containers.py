@@ -1,0 +1,264 @@
+"""Metadata is found by structure, within bounds, and damage never raises."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from detector.evidence.containers import MAX_TEXT_BYTES, read_metadata
+from detector.evidence.exif import decode_user_comment
+from detector.evidence.signals import read_signals
+from detector.evidence.xmp import parse_xmp
+from provenance.imaging import sniff_media_type
+from provenance.types import MediaType
+
+DATA = Path(__file__).parents[4] / "shared" / "data"
+PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-'
+    'syntax-ns#"><rdf:Description xmlns:n="http://n/" n:attribute="one"><n:element>two</n:element>'
+    "<n:list><rdf:Alt><rdf:li>three</rdf:li></rdf:Alt></n:list></rdf:Description></rdf:RDF>"
+    "</x:xmpmeta>"
+)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + checksum
+
+
+def png(*chunks: bytes) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0))
+    return PNG_HEAD + header + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+def exif_block(tags: dict[int, bytes], *, order: str = ">", kind: int = 2) -> bytes:
+    """A TIFF structure with IFD0 only; every value stands outside its entry."""
+    head = (b"MM\0*" if order == ">" else b"II*\0") + struct.pack(f"{order}I", 8)
+    directory = struct.pack(f"{order}H", len(tags))
+    place = 8 + 2 + 12 * len(tags) + 4
+    values = b""
+    for tag, value in tags.items():
+        directory += struct.pack(f"{order}HHII", tag, kind, len(value), place + len(values))
+        values += value
+    return head + directory + bytes(4) + values
+
+
+def texts(data: bytes) -> list[tuple[str, str, str]]:
+    found = read_metadata(data, sniff_media_type(data))
+    return [(t.container, t.key, t.text) for t in found.texts]
+
+
+IDAT = chunk(b"IDAT", zlib.compress(b"\0\0\0\0"))
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        (chunk(b"tEXt", b"Key\0caf\xe9"), ("PNG tEXt", "Key", "café")),
+        (chunk(b"tEXt", b"Key\0caf\xc3\xa9"), ("PNG tEXt", "Key", "café")),
+        (chunk(b"zTXt", b"Key\0\0" + zlib.compress(b"text")), ("PNG zTXt", "Key", "text")),
+        (chunk(b"iTXt", b"Key\0\0\0en\0\0\xc3\xa9"), ("PNG iTXt", "Key", "é")),
+        (chunk(b"iTXt", b"Key\0\1\0\0\0" + zlib.compress(b"x")), ("PNG iTXt", "Key", "x")),
+    ],
+)
+def test_png_text_is_read_before_and_after_the_picture(
+    part: bytes, expected: tuple[str, str, str]
+) -> None:
+    assert texts(png(part, IDAT)) == [expected]
+    assert texts(png(IDAT, part)) == [expected]
+
+
+def test_text_behind_the_end_of_the_png_is_not_read() -> None:
+    assert texts(png(IDAT) + chunk(b"tEXt", b"parameters\0late")) == []
+
+
+def test_letters_inside_picture_data_are_not_taken_for_a_label() -> None:
+    assert texts(png(chunk(b"IDAT", b"tEXtparameters\0Steps: 20, Seed: 1"))) == []
+
+
+def test_a_compressed_text_bomb_stops_at_the_limit() -> None:
+    bomb = zlib.compress(bytes(8 * MAX_TEXT_BYTES))
+    found = read_metadata(png(chunk(b"zTXt", b"Key\0\0" + bomb)), MediaType.PNG)
+    assert not found.texts
+    assert found.problems == ["PNG zTXt is too long to read"]
+
+
+def test_many_large_texts_stop_at_the_total_limit() -> None:
+    packed = zlib.compress(bytes(MAX_TEXT_BYTES))
+    found = read_metadata(png(*[chunk(b"zTXt", b"K\0\0" + packed)] * 12), MediaType.PNG)
+    assert sum(len(t.text) for t in found.texts) <= 4 * MAX_TEXT_BYTES
+    assert found.problems
+
+
+def test_exif_entries_that_all_point_at_the_same_bytes_cost_nothing() -> None:
+    value = bytes(3 * 2**20)
+    entry = struct.pack(">HHII", 0x010F, 2, len(value), 8 + 2 + 12 * 512 + 4)
+    block = b"MM\0*" + struct.pack(">IH", 8, 512) + entry * 512 + bytes(4) + value
+    found = read_metadata(png(*[chunk(b"eXIf", block)] * 8), MediaType.PNG)
+    assert sum(len(tag.raw) for tag in found.exif) <= 4 * MAX_TEXT_BYTES
+
+
+def test_png_xmp_exif_and_raw_profiles_are_read() -> None:
+    block = exif_block({0x010F: b"maker\0"})
+    hexed = b"\nexif\n  %d\n" % (6 + len(block)) + (b"Exif\0\0" + block).hex().encode()
+    data = png(
+        chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP.encode()),
+        chunk(b"eXIf", block),
+        chunk(b"tEXt", b"Raw profile type exif\0" + hexed),
+    )
+    found = read_metadata(data, MediaType.PNG)
+    assert [packet for _, packet in found.xmp] == [XMP.encode()]
+    assert [(tag.place, tag.text) for tag in found.exif] == [
+        ("PNG eXIf Make", "maker"),
+        ("PNG Raw profile type exif Make", "maker"),
+    ]
+
+
+def test_jpeg_exif_xmp_extended_xmp_and_comment_are_read() -> None:
+    def segment(marker: int, content: bytes) -> bytes:
+        return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
+
+    guid = b"0" * 32
+    header = b"http://ns.adobe.com/xmp/extension/\0"
+    half = len(XMP) // 2
+    pieces = [(half, XMP[half:]), (0, XMP[:half])]  # The standard allows any order.
+    data = (
+        b"\xff\xd8"
+        + segment(0xE1, b"Exif\0\0" + exif_block({0x0131: b"tool\0"}, order="<"))
+        + segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP.encode())
+        + b"".join(
+            segment(0xE1, header + guid + struct.pack(">II", len(XMP), at) + text.encode())
+            for at, text in pieces
+        )
+        + b"\xff"  # A fill byte before a marker.
+        + segment(0xFE, b"a comment")
+        + segment(0xDA, b"")
+    )
+    found = read_metadata(data, MediaType.JPEG)
+    assert [packet.decode() for _, packet in found.xmp] == [XMP, XMP]
+    assert [tag.text for tag in found.exif] == ["tool"]
+    assert [t.text for t in found.texts] == ["a comment"]
+    assert not found.problems
+
+
+def test_extended_xmp_with_a_hole_is_a_problem() -> None:
+    body = (
+        b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 32 + struct.pack(">II", 99, 50) + b"<a/>"
+    )
+    data = b"\xff\xd8\xff\xe1" + struct.pack(">H", len(body) + 2) + body + b"\xff\xd9"
+    found = read_metadata(data, MediaType.JPEG)
+    assert found.problems == ["extended XMP is incomplete"]
+
+
+@pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
+def test_webp_exif_is_read_with_and_without_prefix(prefix: bytes) -> None:
+    block = prefix + exif_block({0x0131: b"tool\0"})
+    block += b"\0" * (len(block) & 1)
+    chunks = b"EXIF" + struct.pack("<I", len(block)) + block
+    chunks += b"XMP " + struct.pack("<I", len(XMP)) + XMP.encode() + b"\0" * (len(XMP) & 1)
+    data = b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
+    found = read_metadata(data, MediaType.WEBP)
+    assert [tag.text for tag in found.exif] == ["tool"]
+    assert [packet for _, packet in found.xmp] == [XMP.encode()]
+
+
+def test_gif_comment_and_xmp_are_read() -> None:
+    out = io.BytesIO()
+    Image.new("P", (2, 2)).save(out, "GIF", comment=b"a comment")
+    trailer = b"\x01" + bytes(range(255, -1, -1)) + b"\0"
+    extension = b"\x21\xff\x0bXMP DataXMP" + XMP.encode() + trailer
+    data = out.getvalue()
+    found = read_metadata(data[:-1] + extension + b"\x3b", MediaType.GIF)
+    assert [t.text for t in found.texts] == ["a comment"]
+    assert [packet for _, packet in found.xmp] == [XMP.encode()]
+
+
+def test_tiff_xmp_is_read() -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(out, "TIFF", tiffinfo={700: XMP.encode(), 0x010F: "maker"})
+    found = read_metadata(out.getvalue(), MediaType.TIFF)
+    assert [packet for _, packet in found.xmp] == [XMP.encode()]
+    assert [tag.text for tag in found.exif] == ["maker"]
+
+
+@pytest.mark.parametrize("order", ["utf-16-be", "utf-16-le"])
+@pytest.mark.parametrize("little_endian", [True, False])
+def test_user_comment_is_decoded_in_either_byte_order(order: str, *, little_endian: bool) -> None:
+    raw = b"UNICODE\0" + "prompt, 猫\nSteps: 20".encode(order)
+    assert decode_user_comment(raw, little_endian=little_endian) == "prompt, 猫\nSteps: 20"
+
+
+@pytest.mark.parametrize("code", [b"ASCII\0\0\0", bytes(8)])
+def test_user_comment_is_decoded_as_ascii(code: bytes) -> None:
+    assert decode_user_comment(code + b'{"a":1}\0', little_endian=False) == '{"a":1}'
+
+
+def test_xmp_reads_attributes_elements_and_lists_alike() -> None:
+    values = parse_xmp(XMP.encode())
+    assert values is not None
+    assert [(v.namespace, v.name, v.value) for v in values] == [
+        ("http://n/", "attribute", "one"),
+        ("http://n/", "element", "two"),
+        ("http://n/", "list", "three"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"",
+        b"<unclosed",
+        b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>',
+        b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>',
+        b"<a>" * 50_000 + b"</a>" * 50_000,
+    ],
+)
+def test_xmp_refuses_entities_and_garbage(packet: bytes) -> None:
+    assert not parse_xmp(packet)
+
+
+def test_xmp_in_utf16_is_read() -> None:
+    values = parse_xmp(XMP.encode("utf-16"))
+    assert values is not None
+    assert len(values) == 3
+
+
+def sample_files() -> list[Path]:
+    found = [p for folder in ("generators", "camera") for p in (DATA / folder).rglob("*.*g*")]
+    return sorted(p for p in found if p.is_file())
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the sample files are not here")
+def test_damaged_files_never_raise() -> None:
+    rng = random.Random(7)
+    for path in sample_files():
+        whole = path.read_bytes()[:60_000]
+        media_type = sniff_media_type(whole)
+        for _ in range(25):
+            damaged = bytearray(whole[: rng.randrange(8, len(whole) + 1)])
+            for _ in range(rng.randrange(1, 12)):
+                damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+            read_signals(read_metadata(bytes(damaged), media_type))
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=400), st.sampled_from(MediaType))
+def test_any_bytes_behind_any_signature_never_raise(tail: bytes, media_type: MediaType) -> None:
+    heads = {
+        MediaType.PNG: PNG_HEAD,
+        MediaType.JPEG: b"\xff\xd8\xff",
+        MediaType.WEBP: b"RIFF\0\0\0\0WEBP",
+        MediaType.GIF: b"GIF89a",
+        MediaType.TIFF: b"MM\0*",
+    }
+    read_signals(read_metadata(heads.get(media_type, b"") + tail, media_type))
+    read_signals(read_metadata(tail, media_type))
