@@ -1,0 +1,240 @@
+"""In-memory registry and asset store, for tests and for trying things without a database.
+
+They answer as the real ones do: both pass the suites of `provenance.testing.stores`. Nothing
+outlives the process. The log's digests bind every entry, but are not those of the SQL registry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import secrets
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from provenance.errors import (
+    InputError,
+    PayloadConflictError,
+    RecordNotFoundError,
+    RegistryError,
+)
+from provenance.types import (
+    EmbeddingNeighbour,
+    HashNeighbour,
+    LogHead,
+    RecordId,
+    Reservation,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from provenance.types import (
+        Embedding,
+        EncodedImage,
+        Parameters,
+        PerceptualHash,
+        Refusal,
+        RegistryRecord,
+    )
+
+__all__ = ["MemoryAssetStore", "MemoryRecordStore"]
+
+MAX_RESERVATION_TRIES = 16
+"""As the SQL registry: sixteen used ids in a row mean a broken random source."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class MemoryRecordStore:
+    """Implements `provenance.interfaces.RecordStore` in memory.
+
+    Args:
+        clock: Answers the time in UTC.
+        random_bytes: Answers that many unguessable bytes.
+        reservation_lifetime: How long a reserved id waits for its picture.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], datetime] = _now,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        reservation_lifetime: timedelta = timedelta(hours=1),
+    ) -> None:
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._lifetime = reservation_lifetime
+        self._lock = Lock()
+        self._live: dict[RecordId, datetime] = {}
+        self._used: dict[RecordId, str] = {}
+        self.records: dict[RecordId, RegistryRecord] = {}
+        self.refusals: dict[RecordId, Refusal] = {}
+        self._head = LogHead(size=0, digest=hashlib.sha256(b"").hexdigest())
+
+    def reserve(self) -> Reservation:
+        """Sets a fresh record id aside."""
+        with self._lock:
+            for _ in range(MAX_RESERVATION_TRIES):
+                record_id = RecordId(self._random_bytes(8).hex())
+                if record_id not in self._live and record_id not in self._used:
+                    self._live[record_id] = self._clock() + self._lifetime
+                    return Reservation(record_id, self._live[record_id])
+        raise RegistryError("the random source keeps answering ids that were used")
+
+    def release(self, record_id: RecordId) -> None:
+        """Ends a reservation without a record."""
+        with self._lock:
+            if self._live.pop(record_id, None) is not None:
+                self._used[record_id] = "released"
+
+    def commit(self, record: RegistryRecord) -> LogHead:
+        """Keeps record and log entry."""
+        _require_finite(record.parameters)
+        with self._lock:
+            self._use(record.record_id, "committed")
+            self.records[record.record_id] = record
+            return self._append(record.record_id, record.asset.sha256)
+
+    def refuse(self, refusal: Refusal) -> LogHead:
+        """Keeps refusal and log entry."""
+        _require_finite(refusal.parameters)
+        with self._lock:
+            self._use(refusal.record_id, "refused")
+            self.refusals[refusal.record_id] = refusal
+            return self._append(refusal.record_id, refusal.reason)
+
+    def get(self, record_id: RecordId) -> RegistryRecord:
+        """The record."""
+        try:
+            return self.records[record_id]
+        except KeyError as error:
+            raise RecordNotFoundError(f"no record {record_id} in this registry") from error
+
+    def find_by_file_hash(self, sha256: str) -> RegistryRecord | None:
+        """The oldest record of exactly these bytes."""
+        return self._first(lambda record: record.asset.sha256 == sha256)
+
+    def find_by_pixel_hash(self, pixel_sha256: str) -> RegistryRecord | None:
+        """The oldest record with these pixels."""
+        return self._first(lambda record: record.asset.pixel_sha256 == pixel_sha256)
+
+    def find_by_manifest(self, manifest_label: str) -> RegistryRecord | None:
+        """The oldest record whose active manifest has this label."""
+        return self._first(lambda record: record.manifest_label == manifest_label)
+
+    def nearest_hashes(
+        self, query: PerceptualHash, *, max_distance_bits: int, limit: int
+    ) -> Sequence[HashNeighbour]:
+        """Records within a Hamming distance, nearest first, then oldest first."""
+        _require_limit(limit)
+        bits = int(query.hex, 16)
+        found = [
+            HashNeighbour(record_id, (int(value.hex, 16) ^ bits).bit_count())
+            for record_id, value in self._hashes()
+            if value.algorithm == query.algorithm
+        ]
+        near = [neighbour for neighbour in found if neighbour.distance_bits <= max_distance_bits]
+        return sorted(near, key=lambda neighbour: neighbour.distance_bits)[:limit]
+
+    def nearest_embeddings(
+        self, query: Embedding, *, min_cosine: float, limit: int
+    ) -> Sequence[EmbeddingNeighbour]:
+        """Records of the query's own space, highest cosine first, then oldest first."""
+        _require_limit(limit)
+        found = [
+            EmbeddingNeighbour(record_id, _cosine(value, query))
+            for record_id, value in self._embeddings()
+            if value.space_id == query.space_id
+        ]
+        near = [neighbour for neighbour in found if neighbour.cosine >= min_cosine]
+        return sorted(near, key=lambda neighbour: -neighbour.cosine)[:limit]
+
+    def list_records(
+        self, *, limit: int, before: datetime | None = None
+    ) -> Sequence[RegistryRecord]:
+        """Newest first; with `before`, only records made strictly earlier."""
+        _require_limit(limit)
+        oldest_first = sorted(self.records.values(), key=lambda record: record.created_at)
+        newest_first = reversed(oldest_first)
+        return [r for r in newest_first if before is None or r.created_at < before][:limit]
+
+    def count(self) -> int:
+        """Number of records."""
+        return len(self.records)
+
+    def log_head(self) -> LogHead:
+        """State of the log."""
+        return self._head
+
+    def _use(self, record_id: RecordId, state: str) -> None:
+        expires_at = self._live.get(record_id)
+        if expires_at is None:
+            reason = f"is already {self._used.get(record_id, 'unknown: it was never reserved')}"
+            raise PayloadConflictError(f"record id {record_id} {reason}")
+        if expires_at <= self._clock():
+            raise PayloadConflictError(f"the reservation of record id {record_id} has expired")
+        del self._live[record_id]
+        self._used[record_id] = state
+
+    def _append(self, *parts: str) -> LogHead:
+        entry = "\n".join((self._head.digest, *parts)).encode()
+        self._head = LogHead(self._head.size + 1, hashlib.sha256(entry).hexdigest())
+        return self._head
+
+    def _first(self, matches: Callable[[RegistryRecord], bool]) -> RegistryRecord | None:
+        return next((record for record in self.records.values() if matches(record)), None)
+
+    def _hashes(self) -> Iterator[tuple[RecordId, PerceptualHash]]:
+        for record_id, record in self.records.items():
+            if record.fingerprints.perceptual_hash is not None:
+                yield record_id, record.fingerprints.perceptual_hash
+
+    def _embeddings(self) -> Iterator[tuple[RecordId, Embedding]]:
+        for record_id, record in self.records.items():
+            if record.fingerprints.embedding is not None:
+                yield record_id, record.fingerprints.embedding
+
+
+class MemoryAssetStore:
+    """Implements `provenance.interfaces.AssetStore` in memory."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def put(self, image: EncodedImage) -> str:
+        """Keeps the bytes; answers their SHA-256."""
+        digest = hashlib.sha256(image.data).hexdigest()
+        self.files[digest] = image.data
+        return digest
+
+    def get(self, sha256: str) -> bytes | None:
+        """The bytes; None when they are not kept."""
+        return self.files.get(sha256)
+
+    def discard(self, sha256: str) -> None:
+        """Forgets the bytes."""
+        self.files.pop(sha256, None)
+
+
+def _cosine(stored: Embedding, query: Embedding) -> float:
+    if stored.vector.shape != query.vector.shape:
+        raise RegistryError(
+            f"vectors of space {query.space_id} differ in length: "
+            f"{stored.vector.shape[0]} and {query.vector.shape[0]}"
+        )
+    return max(-1.0, min(1.0, float(stored.vector @ query.vector)))
+
+
+def _require_finite(parameters: Parameters) -> None:
+    for name, value in parameters.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"parameter {name} is {value}; a record takes finite numbers only")
+
+
+def _require_limit(limit: int) -> None:
+    if limit < 1:
+        raise InputError(f"limit {limit} must be at least 1")
