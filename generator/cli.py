@@ -96,20 +96,20 @@ def _render_all(
 
     from provenance.files import StagedFile
 
-    deliveries = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        for number, (request, path) in enumerate(zip(requests, paths, strict=True), 1):
+
+        def render(number: int, request: "GenerationRequest", path: Path) -> "Delivery":
             task = progress.add_task(f"picture {number} of {len(paths)}", total=request.steps)
-            deliveries.append(
-                generator.service.generate(
-                    request,
-                    lambda done, total, task=task: progress.update(  # type: ignore[misc]
-                        task, completed=done, total=total
-                    ),
-                    lambda asset, path=path: StagedFile(path, asset.image.data),  # type: ignore[misc]
-                )
+            return generator.service.generate(
+                request,
+                lambda done, total: progress.update(task, completed=done, total=total),
+                lambda asset: StagedFile(path, asset.image.data),
             )
-    return deliveries
+
+        return [
+            render(number, request, path)
+            for number, (request, path) in enumerate(zip(requests, paths, strict=True), 1)
+        ]
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from provenance.manifest.heal import split_shell
 from provenance.manifest.label import build_xmp
 
 from provenance.imaging import decode_image, encode_image, hash_pixels
 from provenance.manifest.claims import Claim, SoftwareAgent, TrainingUse
+from provenance.manifest.heal import split_shell
 from provenance.types import AssetInfo, Fingerprints, MediaType, RasterImage, SoftBinding
 from provenance.watermark.marking import STRESS_JPEG_QUALITY, MarkedImage, embed_mark
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from provenance.manifest.signing import ManifestSigner
-
     from provenance.interfaces import Embedder, Hasher, WatermarkCodec
+    from provenance.manifest.signing import ManifestSigningService
     from provenance.types import (
         GenerationRequest,
         ModelRef,
@@ -66,7 +65,7 @@ class Marks:
     key: WatermarkKey
     hasher: Hasher
     embedder: Embedder | None
-    signer: ManifestSigner
+    signer: ManifestSigningService
     terms: ClaimTerms
 
     def describe_request(self, request: GenerationRequest) -> dict[str, Scalar]:
@@ -179,7 +178,7 @@ class Marks:
 
 def describe_asset(asset: SignedAsset) -> AssetInfo:
     """The delivered file by digests and sizes, with the shell that heals stripped copies."""
-    head, _, tail = split_shell(asset.image.data, asset.image.media_type)
+    shell = split_shell(asset.image.data, asset.image.media_type)
     decoded = decode_image(asset.image.data)
     return AssetInfo(
         sha256=asset.sha256,
@@ -188,8 +187,8 @@ def describe_asset(asset: SignedAsset) -> AssetInfo:
         width_px=decoded.width_px,
         height_px=decoded.height_px,
         size_bytes=len(asset.image.data),
-        shell_head=head,
-        shell_tail=tail,
+        shell_head=shell.head,
+        shell_tail=shell.tail,
     )
 
 

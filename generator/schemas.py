@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from provenance.types import GenerationRequest, MediaType
 
 if TYPE_CHECKING:
+    from pydantic.config import JsonDict
+
     from provenance.types import Delivery
 
 __all__ = ["AssetView", "GenerationBody", "JobView", "delivery_view", "draw_seed"]
@@ -21,7 +23,7 @@ FORMATS: dict[str, MediaType] = {
     "webp": MediaType.WEBP,
 }
 
-EXAMPLE = {"prompt": "a red house on a green hill at night", "steps": 20, "seed": 7}
+EXAMPLE: JsonDict = {"prompt": "a red house on a green hill at night", "steps": 20, "seed": 7}
 
 
 def draw_seed() -> int:

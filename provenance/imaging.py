@@ -183,10 +183,12 @@ def _check_pixels(size: tuple[int, int], name: str, limits: ImageLimits) -> None
 def _to_rgb(image: Image.Image) -> Uint8Array:
     """(H, W, 3) uint8 of any Pillow mode."""
     if image.mode.startswith("I") or image.mode == "F":
-        # Pillow clips 16-bit and float modes at 255 on conversion, so they are scaled first.
+        # Pillow clips wide modes at 255 on conversion, so they are scaled first: 16-bit by its
+        # range, 32-bit and float, which have none of their own, by their brightest pixel.
         wide = np.asarray(image, dtype=np.float64)
-        peak = 65535.0 if image.mode.startswith("I") else max(1.0, float(wide.max(initial=0.0)))
-        grey = np.clip(np.nan_to_num(wide) * (255.0 / peak), 0, 255).astype(np.uint8)
+        wide = np.nan_to_num(wide, posinf=0.0, neginf=0.0)
+        peak = 65535.0 if image.mode.startswith("I;16") else max(1.0, float(wide.max(initial=0.0)))
+        grey = np.clip(wide * (255.0 / peak), 0, 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     return np.asarray(image.convert("RGB"), dtype=np.uint8)
 
