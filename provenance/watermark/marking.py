@@ -25,13 +25,13 @@ from provenance.types import (
 )
 from provenance.watermark import payload as framing
 from provenance.watermark import statistics
-from provenance.watermark.payload import PayloadReading, WatermarkKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from provenance.interfaces import WatermarkCodec
     from provenance.types import BitArray, Float32Array, WatermarkPayload
+    from provenance.watermark.payload import PayloadReading, WatermarkKey
 
 __all__ = [
     "MIN_BIT_ACCURACY",

@@ -20,10 +20,12 @@ __all__ = [
     "wilson_interval",
 ]
 
-ENERGY_P_VALUE = 1e-9
+ENERGY_P_VALUE = 1e-6
 """Below it, an unreadable reading is reported as "a mark of this key seems to be there".
 
-One false report in a thousand scans of a million pictures each, tries included.
+One false report in a million pictures, all tries included. It never names a record, so it may be
+more easily given than a tag; and it cannot help much further down: where the energy reaches 1e-9
+the code mostly decodes.
 """
 
 PRESENCE_P_VALUE = 2e-6
