@@ -1,13 +1,12 @@
-"""From settings to the service that signs and the anchors that count."""
+"""From settings to signer and trust; makes a development chain on first use."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provenance.errors import ConfigError
-from provenance.manifest.pki import create_dev_chain
-from provenance.manifest.signing import ManifestSigningService, TimestampPolicy
+from provenance.manifest.pki import DevChain, create_dev_chain
+from provenance.manifest.signing import ManifestSigner, TimestampPolicy
 from provenance.manifest.trust import (
     AnchorKind,
     TrustSettings,
@@ -19,83 +18,86 @@ from provenance.manifest.trust import (
 from provenance.plugins import load_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
+    from pathlib import Path
 
     from provenance.config import Settings
     from provenance.interfaces import Signer
 
-__all__ = ["build_signer", "build_signing_service", "build_trust", "ensure_signing_keys"]
-
-LOCAL_SIGNER = "local-key"
+__all__ = ["build_manifest_signer", "build_trust", "ensure_keys", "load_signer"]
 
 
-def ensure_signing_keys(settings: Settings) -> None:
-    """Makes a development chain when this installation has no signing key at all.
-
-    Keys that the operator configured, or half of a pair, are never touched.
+def build_manifest_signer(settings: Settings) -> ManifestSigner:
+    """The signer of this deployment; a development chain is made when there are no keys yet.
 
     Raises:
+        ConfigError: Chain or key are unusable.
         DeliveryError: The keys folder cannot be written.
     """
-    is_default = not settings.manifest.chain_file and not settings.manifest.key_file
-    pair = (settings.signing_chain_file, settings.signing_key_file)
-    if is_default and not any(path.exists() for path in pair):
-        create_dev_chain(settings.keys_folder)
-
-
-def build_signer(settings: Settings) -> Signer:
-    """The configured signer.
-
-    Raises:
-        ConfigError: Key or chain are missing, unreadable or do not belong together.
-        UnknownBackendError: No such signer is installed.
-    """
-    name = settings.manifest.signer
-    load = load_backend("countermark.signers", name)
-    if name != LOCAL_SIGNER:
-        # A signer for a key service reads its own settings: it is given what it may need.
-        other: Signer = load(settings)
-        return other
-    ensure_signing_keys(settings)
-    local: Signer = load.from_files(settings.signing_chain_file, settings.signing_key_file)
-    return local
-
-
-def build_signing_service(settings: Settings) -> ManifestSigningService:
-    """The service that signs what is generated.
-
-    Raises:
-        ConfigError: Signer, keys or the time-stamp authority's address are unusable.
-    """
-    if settings.manifest.tsa_required and not settings.manifest.tsa_url:
-        raise ConfigError("manifest.tsa_required is set, but manifest.tsa_url names no authority")
-    policy = (
-        TimestampPolicy.FAIL_CLOSED if settings.manifest.tsa_required else TimestampPolicy.FAIL_OPEN
-    )
-    return ManifestSigningService(
-        build_signer(settings),
-        tsa_url=settings.manifest.tsa_url or None,
-        timestamp_policy=policy,
+    ensure_keys(settings)
+    options = settings.manifest
+    return ManifestSigner(
+        load_signer(settings),
+        tsa_url=options.tsa_url or None,
+        timestamp_policy=(
+            TimestampPolicy.FAIL_CLOSED if options.tsa_required else TimestampPolicy.FAIL_OPEN
+        ),
+        trust=build_trust(settings),
     )
 
 
 def build_trust(
     settings: Settings,
     *,
-    anchors: Sequence[Path] = (),
-    tsa_anchors: Sequence[Path] = (),
+    anchors: Iterable[Path] = (),
+    tsa_anchors: Iterable[Path] = (),
 ) -> TrustSettings:
-    """The anchors in force: shipped lists, this deployment's own root, settings, arguments.
+    """The anchors of this deployment: shipped lists, the operator's files, our own dev root.
+
+    Args:
+        settings: Of the deployment.
+        anchors: Further PEM files of manifest roots (a command's ``--trust-anchors``).
+        tsa_anchors: Further PEM files of time-stamp roots.
 
     Raises:
-        ConfigError: A file is missing or holds no certificates.
+        ConfigError: A file is missing or holds no certificates; names it.
     """
-    trust = default_trust() if settings.detector.default_trust else no_trust()
-    own = settings.dev_root_file
-    roots = [Path(p).expanduser() for p in settings.detector.trust_anchors] + list(anchors)
-    stamps = [Path(p).expanduser() for p in settings.detector.tsa_anchors] + list(tsa_anchors)
-    if own.exists():
-        roots.append(own)
-    added = [load_anchors(path, AnchorKind.MANIFEST) for path in roots]
-    added += [load_anchors(path, AnchorKind.TSA) for path in stamps]
-    return with_anchors(trust, added)
+    from pathlib import Path
+
+    options = settings.detector
+    manifest_files = [*(Path(one).expanduser() for one in options.trust_anchors), *anchors]
+    tsa_files = [*(Path(one).expanduser() for one in options.tsa_anchors), *tsa_anchors]
+    added = [load_anchors(path, AnchorKind.MANIFEST) for path in manifest_files]
+    added += [load_anchors(path, AnchorKind.TSA) for path in tsa_files]
+    if settings.dev_root_file.is_file():
+        added.append(load_anchors(settings.dev_root_file, AnchorKind.MANIFEST))
+    return with_anchors(default_trust() if options.default_trust else no_trust(), added)
+
+
+def load_signer(settings: Settings) -> Signer:
+    """The signer that the settings name.
+
+    Raises:
+        ConfigError: Chain or key are unusable, or the plug-in has no ``from_files``.
+    """
+    backend = load_backend("countermark.signers", settings.manifest.signer)
+    if not hasattr(backend, "from_files"):
+        raise ConfigError(
+            f"signer {settings.manifest.signer!r} cannot be built from files; "
+            "it needs a classmethod from_files(chain_file, key_file)"
+        )
+    signer: Signer = backend.from_files(settings.signing_chain_file, settings.signing_key_file)
+    return signer
+
+
+def ensure_keys(settings: Settings) -> DevChain | None:
+    """Makes a development chain where the settings name no own files and none exist yet.
+
+    Returns:
+        Where it lies, or None when nothing had to be made.
+    """
+    paths = DevChain.in_folder(settings.keys_folder)
+    names_own = bool(settings.manifest.chain_file or settings.manifest.key_file)
+    if names_own or paths.chain_file.exists() or paths.key_file.exists():
+        return None
+    return create_dev_chain(settings.keys_folder)

@@ -1,0 +1,1 @@
+"""C2PA manifests: claims, signing, reading, trust, keys."""
