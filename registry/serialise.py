@@ -1,8 +1,4 @@
-"""Records and refusals to rows and back, and the public view of a record. No IO.
-
-The public view names no person and gives away no secret: parameters only where they are on the
-list of harmless ones, binary parts as size and digest.
-"""
+"""Records and refusals to rows and back. No IO."""
 
 from __future__ import annotations
 

@@ -34,11 +34,12 @@ from registry.engine import (
 from registry.index.cache import HashTable, RowCache, VectorTable
 from registry.index.exact import best_cosines, best_distances
 from registry.log import EMPTY_HEAD, LeafKind, commit_leaf, extend_head, hash_leaf, refusal_leaf
-from registry.serialise import record_to_row, refusal_to_row, row_to_record
+from registry.serialise import record_to_row, refusal_to_row, row_to_record, row_to_refusal
 from registry.tables import (
     HEAD_REVISION,
     LogLeafRow,
     RecordRow,
+    RefusalRow,
     ReservationRow,
     ReservationState,
 )
@@ -301,9 +302,16 @@ class SqlRecordStore:
         found = self._first(select(RecordRow).where(RecordRow.record_id == record_id))
         if found is None:
             raise RecordNotFoundError(
-                f"no record {record_id} in this registry; list them with: countermark registry list"
+                f"no record {record_id} in this registry: the picture may be another service's, "
+                "or was not delivered; check the id"
             )
         return found
+
+    def find_refusal(self, record_id: RecordId) -> Refusal | None:
+        """The refusal with this id."""
+        with self._read() as session:
+            row = session.get(RefusalRow, record_id)
+            return None if row is None else row_to_refusal(row)
 
     def find_by_file_hash(self, sha256: str) -> RegistryRecord | None:
         """The oldest record of exactly these bytes."""

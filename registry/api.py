@@ -1,0 +1,45 @@
+"""HTTP routes of the registry: parse, ask the store, map."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, FastAPI
+
+from provenance.types import parse_record_id
+from registry.schemas import RecordView, record_view
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from provenance.config import Settings
+
+__all__ = ["build_router"]
+
+
+def build_router(settings: Settings) -> APIRouter:
+    """Routes that answer what is registered; makes the registry on first use.
+
+    Raises:
+        ConfigError: The registry URL is unusable.
+        BackendUnavailableError: The database driver is not installed.
+        RegistryUnavailableError: The database cannot be reached, written or migrated.
+    """
+    from registry.wiring import open_registry
+
+    store = open_registry(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        store.close()
+
+    router = APIRouter(prefix="/v1", tags=["registry"], lifespan=lifespan)
+
+    @router.get("/records/{record_id}")
+    def show_record(record_id: str) -> RecordView:
+        """What is registered under a record id; nothing that names a person."""
+        return record_view(store.get(parse_record_id(record_id)))
+
+    return router
