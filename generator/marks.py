@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from provenance.manifest.label import build_xmp
 
 from provenance.imaging import decode_image, encode_image, hash_pixels
 from provenance.manifest.claims import Claim, SoftwareAgent, TrainingUse
 from provenance.manifest.heal import split_shell
+from provenance.manifest.label import build_xmp
 from provenance.types import AssetInfo, Fingerprints, MediaType, RasterImage, SoftBinding
 from provenance.watermark.marking import STRESS_JPEG_QUALITY, MarkedImage, embed_mark
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from provenance.interfaces import Embedder, Hasher, WatermarkCodec
-    from provenance.manifest.signing import ManifestSigningService
+    from provenance.manifest.signing import ManifestSigner
     from provenance.types import (
         GenerationRequest,
         ModelRef,
@@ -65,7 +65,7 @@ class Marks:
     key: WatermarkKey
     hasher: Hasher
     embedder: Embedder | None
-    signer: ManifestSigningService
+    signer: ManifestSigner
     terms: ClaimTerms
 
     def describe_request(self, request: GenerationRequest) -> dict[str, Scalar]:

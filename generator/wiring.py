@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
-
-from provenance.manifest.wiring import build_manifest_signer
+from typing import TYPE_CHECKING
 
 from generator.marks import ClaimTerms, Marks
 from generator.pipelines.weights import WeightFormats
@@ -16,6 +15,8 @@ from generator.studios import StudioPool, open_checker
 from provenance.errors import ConfigError
 from provenance.fingerprint.wiring import build_embedder, build_hasher
 from provenance.manifest.claims import SoftwareAgent, TrainingUse
+from provenance.manifest.selftest import run_self_test
+from provenance.manifest.wiring import build_manifest_signer, build_trust
 from provenance.plugins import load_backend
 from provenance.watermark.wiring import build_codec, open_current_key
 from registry.wiring import open_asset_store, open_registry
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from provenance.config import Settings
     from provenance.interfaces import AssetStore, Pipeline, RecordStore
+    from provenance.manifest.signing import ManifestSigner
     from provenance.types import SignedAsset
 
 __all__ = ["Generator", "build_generator"]
@@ -72,7 +74,13 @@ def build_generator(settings: Settings, *, model: str | None = None) -> Generato
         clock=lambda: datetime.now(UTC),
         claim_generator=f"{settings.manifest.claim_generator} {version('countermark')}",
     )
-    return Generator(service, store, assets, pool.resolve, signer.self_test)
+    return Generator(
+        service,
+        store,
+        assets,
+        pool.resolve,
+        partial(run_self_test, signer, trust=build_trust(settings)),
+    )
 
 
 def _build_pool(settings: Settings, model: str | None) -> StudioPool:
@@ -108,7 +116,7 @@ def _build_pool(settings: Settings, model: str | None) -> StudioPool:
     )
 
 
-def _build_marks(settings: Settings, signer: Any) -> Marks:
+def _build_marks(settings: Settings, signer: ManifestSigner) -> Marks:
     return Marks(
         codec=build_codec(settings),
         key=open_current_key(settings),

@@ -53,11 +53,10 @@ def keep(asset: SignedAsset) -> EncodedImage:
 
 def strip_metadata(asset: SignedAsset) -> EncodedImage:
     """Removes every byte that is not the picture; the compressed pixels stay as they are."""
-    _, essence, _ = split_shell(asset.image.data, asset.image.media_type)
     # A plain file of the same size lends its header.
-    plain = _save(_pixels(asset), "PNG")
-    head, _, tail = split_shell(plain, MediaType.PNG)
-    return EncodedImage(head + essence + tail, MediaType.PNG)
+    plain = split_shell(_save(_pixels(asset), "PNG"), MediaType.PNG)
+    bare = heal(asset.image.data, MediaType.PNG, head=plain.head, tail=plain.tail)
+    return EncodedImage(bare, MediaType.PNG)
 
 
 def save_as_jpeg(asset: SignedAsset) -> EncodedImage:
@@ -88,8 +87,9 @@ def move_manifest(asset: SignedAsset) -> EncodedImage:
 
 
 def _with_shell_of(asset: SignedAsset, picture: EncodedImage) -> EncodedImage:
-    head, _, tail = split_shell(asset.image.data, asset.image.media_type)
-    return EncodedImage(heal(picture.data, picture.media_type, head, tail), picture.media_type)
+    shell = split_shell(asset.image.data, asset.image.media_type)
+    wrapped = heal(picture.data, picture.media_type, head=shell.head, tail=shell.tail)
+    return EncodedImage(wrapped, picture.media_type)
 
 
 def _draw_strange_picture(width: int, height: int) -> RasterImage:
