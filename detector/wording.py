@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from detector.opinions import Rung
 from provenance.types import (
-    Credential,
     Finding,
     History,
     Integrity,
@@ -127,8 +126,6 @@ def _of_manifest(item: ManifestEvidence) -> Iterator[str]:
     report = item.report
     if item.finding in (Finding.INVALID, Finding.UNREADABLE):
         yield item.reason
-    if report.credential is Credential.REMOTE_NOT_FETCHED:
-        yield "Content Credentials are kept elsewhere; no connection was made to fetch them."
     if report.integrity in (Integrity.CONTENT_CHANGED, Integrity.MANIFEST_ALTERED):
         yield from _of_broken(item, report)
     if report.integrity is Integrity.INTACT:

@@ -155,7 +155,7 @@ class DetectorSettings:
         similar_min_cosine: Cosine from which an embedding is called similar.
     """
 
-    sources: tuple[str, ...] = ("c2pa", "metadata", "registry", "watermark")
+    sources: tuple[str, ...] = ("c2pa", "metadata", "registry", "watermark", "embedding")
     time_budget_s: float = 10.0
     trust_anchors: tuple[str, ...] = ()
     tsa_anchors: tuple[str, ...] = ()

@@ -12,27 +12,35 @@ if TYPE_CHECKING:
     from provenance.manifest.trust import TrustSettings
     from provenance.watermark.marking import MarkReader
 
-__all__ = ["SourceContext"]
+__all__ = ["SourceContext", "nothing"]
+
+
+def nothing() -> None:
+    """Stands for a part that this installation does not have."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceContext:
     """The one argument of every ``build_source`` (group ``countermark.evidence_sources``).
 
+    The parts are opened when a source first needs them: a machine that only verifies has no
+    registry and no key, and shall not make them; and a service that starts before the first
+    picture is generated shall find them later.
+
     Attributes:
         trust: Anchor lists in force.
-        store: The registry; None where none exists yet.
-        hasher: For near-duplicates; None when it cannot be loaded.
-        embedder: Opens the embedder when first needed; None when none is configured.
-        mark_reader: Opens the reader of our own marks when first needed; None without a key.
+        store: Opens the registry; answers None while there is none.
+        hasher: Opens the perceptual hasher.
+        embedder: Opens the embedder; answers None when none is configured.
+        mark_reader: Opens the reader of our own marks; answers None without a key.
         similar_max_distance_bits: Hamming distance up to which hashes are called similar.
         similar_min_cosine: Cosine from which embeddings are called similar.
     """
 
     trust: TrustSettings
-    store: RecordStore | None = None
-    hasher: Hasher | None = None
-    embedder: Callable[[], Embedder] | None = None
-    mark_reader: Callable[[], MarkReader] | None = None
+    store: Callable[[], RecordStore | None] = nothing
+    hasher: Callable[[], Hasher | None] = nothing
+    embedder: Callable[[], Embedder | None] = nothing
+    mark_reader: Callable[[], MarkReader | None] = nothing
     similar_max_distance_bits: int = 31
     similar_min_cosine: float = 0.9

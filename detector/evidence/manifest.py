@@ -1,0 +1,123 @@
+"""The ``c2pa`` source: what an embedded C2PA manifest shows, layer by layer."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Literal
+
+from provenance.manifest.reading import read_manifest
+from provenance.types import (
+    Credential,
+    Finding,
+    Integrity,
+    ManifestEvidence,
+    SignerTrust,
+    SourceClaim,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from detector.evidence.context import SourceContext
+    from provenance.manifest.trust import TrustSettings
+    from provenance.types import Candidate, Evidence, ManifestReport
+
+__all__ = ["ManifestSource", "build_source", "describe_report"]
+
+
+class ManifestSource:
+    """Reads the manifest of the file itself; opens no connection.
+
+    Args:
+        trust: Whom to believe.
+    """
+
+    name = "c2pa"
+    thorough = False
+
+    def __init__(self, trust: TrustSettings) -> None:
+        self._trust = trust
+        # NOTE: the engine's context is native and made for one thread at a time.
+        self._lock = Lock()
+
+    def collect(self, candidate: Candidate) -> Sequence[Evidence]:
+        """One finding."""
+        if candidate.media_type is None:
+            return []
+        with self._lock:
+            report = read_manifest(candidate.data, candidate.media_type, trust=self._trust)
+        return [describe_report(report, source="c2pa")]
+
+
+def describe_report(
+    report: ManifestReport, *, source: Literal["c2pa", "c2pa_recovered"]
+) -> ManifestEvidence:
+    """The finding and its sentence for a report.
+
+    A manifest of another file is INVALID here, whatever its signature: it says nothing about
+    these pixels.
+    """
+    finding, reason = _judge(report)
+    return ManifestEvidence(finding, reason, report, source)
+
+
+def _judge(report: ManifestReport) -> tuple[Finding, str]:
+    if report.credential is Credential.NONE:
+        return Finding.ABSENT, "There are no Content Credentials (C2PA) in this file."
+    if report.credential is Credential.REMOTE_NOT_FETCHED:
+        return (
+            Finding.UNREADABLE,
+            "The file refers to Content Credentials kept elsewhere; no connection was made to "
+            "fetch them.",
+        )
+    if report.credential is Credential.MALFORMED:
+        return (
+            Finding.INVALID,
+            "The file carries Content Credentials that are damaged or of a kind that this version "
+            "does not read.",
+        )
+    codes = f" ({', '.join(report.codes[:3])})" if report.codes else ""
+    match report.integrity:
+        case Integrity.CONTENT_CHANGED:
+            return Finding.INVALID, f"The file was changed after it was signed{codes}."
+        case Integrity.MANIFEST_ALTERED:
+            return Finding.INVALID, f"The manifest itself was altered or is incomplete{codes}."
+        case Integrity.NOT_CHECKABLE:
+            return (
+                Finding.INVALID,
+                f"It cannot be checked whether the manifest belongs to this file{codes}.",
+            )
+        case Integrity.INTACT:
+            return Finding.PRESENT, f"{_signer_sentence(report)} {_claim_sentence(report)}"
+
+
+def _signer_sentence(report: ManifestReport) -> str:
+    if report.signer is SignerTrust.TRUSTED:
+        name = report.signer_name or "a signer without a name"
+        return (
+            f"The Content Credentials are intact and signed by {name} (list: {report.trust_list})."
+        )
+    return "The Content Credentials are intact; no trust list vouches for their signer."
+
+
+def _claim_sentence(report: ManifestReport) -> str:
+    match report.claim:
+        case SourceClaim.FULLY_AI:
+            return "They say that generative AI made the picture."
+        case SourceClaim.PARTLY_AI:
+            return "They say that generative AI made or changed a part of it."
+        case SourceClaim.POSSIBLY_AI:
+            return "They say that generative AI may have been used."
+        case SourceClaim.CAPTURE:
+            return "They say that a camera captured it."
+        case SourceClaim.HUMAN:
+            return "They say that a person made it without generative AI."
+        case SourceClaim.NOT_AI:
+            return "They name a source that is not generative AI."
+        case SourceClaim.NO_CLAIM:
+            return "They do not say how it was made."
+
+
+def build_source(context: SourceContext) -> ManifestSource:
+    """Entry point."""
+    return ManifestSource(context.trust)

@@ -1,0 +1,126 @@
+"""The ``registry`` source: is this file, or a picture that looks like it, recorded here?
+
+Same bytes and same pixels are exact. Near hashes are *similar*: shown, never proof. What a
+watermark says is joined with its record later, in `detector.joining`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provenance.types import Finding, MatchBasis, MatchTier, RegistryEvidence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from detector.evidence.context import SourceContext
+    from provenance.interfaces import Hasher, RecordStore
+    from provenance.types import Candidate, Evidence, RegistryRecord
+
+__all__ = ["MAX_SIMILAR", "RegistrySource", "build_source"]
+
+MAX_SIMILAR = 3
+"""Neighbours shown; more would bury the answer, and none of them decides."""
+
+
+class RegistrySource:
+    """Looks the file up by its digest, its pixels, and its perceptual hash.
+
+    Args:
+        store: Answers the registry, or None while this installation has none.
+        hasher: Answers the perceptual hasher.
+        max_distance_bits: Hamming distance up to which a record is called similar.
+    """
+
+    name = "registry"
+    thorough = False
+
+    def __init__(
+        self,
+        store: Callable[[], RecordStore | None],
+        hasher: Callable[[], Hasher | None],
+        *,
+        max_distance_bits: int,
+    ) -> None:
+        self._store = store
+        self._hasher = hasher
+        self._max_distance_bits = max_distance_bits
+
+    def collect(self, candidate: Candidate) -> Sequence[Evidence]:
+        """One exact hit, or up to `MAX_SIMILAR` similar ones, or one ABSENT."""
+        store = self._store()
+        if store is None:
+            reason = "This installation has no registry yet, so nothing was looked up."
+            return [RegistryEvidence(Finding.UNREADABLE, reason)]
+        exact = _find_exact(candidate, store)
+        if exact is not None:
+            return [exact]
+        similar = list(self._find_similar(candidate, store))
+        return similar or [
+            RegistryEvidence(Finding.ABSENT, "No record of this registry matches this picture.")
+        ]
+
+    def _find_similar(self, candidate: Candidate, store: RecordStore) -> Iterator[RegistryEvidence]:
+        hasher = self._hasher()
+        query = (
+            None if hasher is None or candidate.raster is None else hasher.hash(candidate.raster)
+        )
+        if query is None:
+            return
+        for near in store.nearest_hashes(
+            query, max_distance_bits=self._max_distance_bits, limit=MAX_SIMILAR
+        ):
+            yield RegistryEvidence(
+                Finding.PRESENT,
+                f"It looks like record {near.record_id} ({near.distance_bits} of 256 bits of the "
+                "perceptual hash differ).",
+                MatchBasis.PERCEPTUAL_HASH,
+                MatchTier.SIMILAR,
+                near.record_id,
+                store.get(near.record_id).kind,
+                distance_bits=near.distance_bits,
+            )
+
+
+def _find_exact(candidate: Candidate, store: RecordStore) -> RegistryEvidence | None:
+    record = store.find_by_file_hash(candidate.sha256)
+    if record is not None:
+        return _hit(
+            record,
+            MatchBasis.FILE_HASH,
+            MatchTier.EXACT,
+            f"This very file is record {record.record_id} of this registry.",
+        )
+    if candidate.pixel_sha256 is None:
+        return None
+    record = store.find_by_pixel_hash(candidate.pixel_sha256)
+    if record is None:
+        return None
+    if record.fingerprints.perceptual_hash is None:
+        # A plain surface: anybody's empty picture of this size and colour has these pixels.
+        return _hit(
+            record,
+            MatchBasis.PIXEL_HASH,
+            MatchTier.UNCONFIRMED,
+            f"The pixels are those of record {record.record_id}, but the picture is too plain for "
+            "that to mean much.",
+        )
+    return _hit(
+        record,
+        MatchBasis.PIXEL_HASH,
+        MatchTier.EXACT,
+        f"Every pixel is that of record {record.record_id} of this registry.",
+    )
+
+
+def _hit(
+    record: RegistryRecord, basis: MatchBasis, tier: MatchTier, reason: str
+) -> RegistryEvidence:
+    return RegistryEvidence(Finding.PRESENT, reason, basis, tier, record.record_id, record.kind)
+
+
+def build_source(context: SourceContext) -> RegistrySource:
+    """Entry point."""
+    return RegistrySource(
+        context.store, context.hasher, max_distance_bits=context.similar_max_distance_bits
+    )

@@ -1,0 +1,48 @@
+"""The ``watermark`` source: our own keyed mark, read from pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provenance.types import Finding, WatermarkEvidence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from detector.evidence.context import SourceContext
+    from provenance.types import Candidate, Evidence
+    from provenance.watermark.marking import MarkReader
+
+__all__ = ["WatermarkSource", "build_source"]
+
+
+class WatermarkSource:
+    """Asks for the mark on every picture, because a mark may contradict a trusted manifest.
+
+    Args:
+        mark_reader: Answers the reader, or None on a machine without a watermark key.
+    """
+
+    name = "watermark"
+    thorough = False
+
+    def __init__(self, mark_reader: Callable[[], MarkReader | None]) -> None:
+        self._mark_reader = mark_reader
+
+    def collect(self, candidate: Candidate) -> Sequence[Evidence]:
+        """One finding."""
+        if candidate.raster is None:
+            reason = "The pixels do not decode, so no watermark could be looked for."
+            return [WatermarkEvidence(Finding.UNREADABLE, reason)]
+        reader = self._mark_reader()
+        if reader is None:
+            reason = (
+                "This installation has no watermark key, so it cannot look for marks of its own."
+            )
+            return [WatermarkEvidence(Finding.UNREADABLE, reason)]
+        return [reader.read(candidate.raster)]
+
+
+def build_source(context: SourceContext) -> WatermarkSource:
+    """Entry point."""
+    return WatermarkSource(context.mark_reader)

@@ -1,0 +1,114 @@
+"""From settings to a detector that is ready. Makes no state: reading needs none."""
+
+from __future__ import annotations
+
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from detector.evidence.context import SourceContext
+from detector.joining import RegistryJoin
+from detector.service import DetectorService
+from provenance.fingerprint.wiring import build_embedder, build_hasher
+from provenance.imaging import ImageLimits
+from provenance.manifest.wiring import build_trust
+from provenance.plugins import load_backend
+from provenance.watermark.wiring import build_mark_reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from provenance.config import Settings
+    from provenance.interfaces import EvidenceSource, RecordStore
+
+__all__ = ["build_context", "build_detector", "image_limits"]
+
+SOURCES = "countermark.evidence_sources"
+
+T = TypeVar("T")
+
+
+class _Opener(Generic[T]):
+    """Opens a part when it is first asked for, and keeps it; asks again while there is none."""
+
+    def __init__(self, open_part: Callable[[], T | None]) -> None:
+        self._open_part = open_part
+        self._part: T | None = None
+        self._lock = Lock()
+
+    def __call__(self) -> T | None:
+        with self._lock:
+            if self._part is None:
+                self._part = self._open_part()
+            return self._part
+
+
+def build_detector(
+    settings: Settings,
+    *,
+    anchors: Sequence[Path] = (),
+    tsa_anchors: Sequence[Path] = (),
+) -> DetectorService:
+    """The reader path of a deployment.
+
+    Args:
+        settings: Of the deployment.
+        anchors: Further PEM files of manifest roots.
+        tsa_anchors: Further PEM files of time-stamp roots.
+
+    Raises:
+        ConfigError: A trust anchor file is missing or unusable, or a source is unknown.
+    """
+    context = build_context(settings, anchors=anchors, tsa_anchors=tsa_anchors)
+    sources: list[EvidenceSource] = [
+        load_backend(SOURCES, name)(context) for name in settings.detector.sources
+    ]
+    return DetectorService(
+        sources,
+        join=RegistryJoin(context.store, context.hasher, context.trust),
+        list_dates=context.trust.list_dates,
+        limits=image_limits(settings),
+        time_budget_s=settings.detector.time_budget_s,
+    )
+
+
+def build_context(
+    settings: Settings,
+    *,
+    anchors: Sequence[Path] = (),
+    tsa_anchors: Sequence[Path] = (),
+) -> SourceContext:
+    """What sources are built from.
+
+    Raises:
+        ConfigError: A trust anchor file is missing or unusable.
+    """
+    return SourceContext(
+        trust=build_trust(settings, anchors=anchors, tsa_anchors=tsa_anchors),
+        store=_Opener(partial(_open_existing_registry, settings)),
+        hasher=_Opener(partial(build_hasher, settings)),
+        embedder=_Opener(partial(build_embedder, settings)),
+        mark_reader=_Opener(partial(build_mark_reader, settings)),
+        similar_max_distance_bits=settings.detector.similar_max_distance_bits,
+        similar_min_cosine=settings.detector.similar_min_cosine,
+    )
+
+
+def image_limits(settings: Settings) -> ImageLimits:
+    """The limits on what is read."""
+    return ImageLimits(settings.limits.max_bytes, settings.limits.max_pixels)
+
+
+def _open_existing_registry(settings: Settings) -> RecordStore | None:
+    """The registry; None while its SQLite file does not exist: reading makes none."""
+    # SQLAlchemy loads only where there is a database to open.
+    if not settings.registry.url and not (settings.home / "registry.sqlite3").exists():
+        return None
+    from registry.engine import sqlite_file
+    from registry.wiring import open_registry
+
+    file = sqlite_file(settings.registry_url)
+    if file is not None and not file.exists():
+        return None
+    return open_registry(settings)
