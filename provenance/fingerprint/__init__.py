@@ -1,0 +1,1 @@
+"""What finds a picture again when its marks are gone."""

@@ -1,0 +1,1 @@
+"""Perceptual hashers, one file each."""
