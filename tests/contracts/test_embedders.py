@@ -1,10 +1,132 @@
+import json
+
 import pytest
 
+from provenance.errors import BackendUnavailableError, ConfigError
+from provenance.plugins import load_backend
 from provenance.testing.embedders import EmbedderTests
+from provenance.testing.pictures import natural_picture
 from provenance.testing.twins_marks import ThumbnailEmbedder
+
+TINY = {
+    "embed_dim": 24,
+    "vision_cfg": {
+        "image_size": 32,
+        "layers": 2,
+        "width": 32,
+        "head_width": 16,
+        "patch_size": 8,
+    },
+    "text_cfg": {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1},
+}
+
+
+def write_folder(folder, *, seed, preprocess=None):
+    """A folder in the hub's layout, with random weights."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(seed)
+    folder.mkdir()
+    save_file(open_clip.CLIP(**TINY).state_dict(), folder / "open_clip_model.safetensors")
+    config = {"model_cfg": TINY, "preprocess_cfg": preprocess or {"size": 32}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def load():
+    return load_backend("countermark.embedders", "open_clip")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("clip") / "tiny-clip", seed=1)
 
 
 class TestThumbnailEmbedder(EmbedderTests):
     @pytest.fixture
     def embedder(self):
         return ThumbnailEmbedder()
+
+
+class TestOpenClip(EmbedderTests):
+    @pytest.fixture
+    def embedder(self, load, folder):
+        return load(folder=folder)
+
+    def test_names_folder_weights_and_preprocessing(self, embedder, folder):
+        assert embedder.space_id.startswith("open_clip/tiny-clip@")
+        assert "+p1-" in embedder.space_id
+        assert str(folder.parent) not in embedder.space_id
+
+    def test_answers_vectors_of_the_model_s_width(self, embedder, picture):
+        assert embedder.encode(picture).vector.shape == (24,)
+
+
+def test_other_weights_or_preprocessing_are_another_space(load, folder, tmp_path):
+    again = load(folder=folder).space_id
+    assert again == load(folder=folder).space_id
+    other_weights = write_folder(tmp_path / "tiny-clip", seed=2)
+    assert load(folder=other_weights).space_id != again
+    (tmp_path / "second").mkdir()
+    stretched = write_folder(
+        tmp_path / "second" / "tiny-clip", seed=1, preprocess={"size": 32, "resize_mode": "squash"}
+    )
+    assert load(folder=stretched).space_id.split("+")[0] == again.split("+")[0]
+    assert load(folder=stretched).space_id != again
+
+
+@pytest.mark.parametrize("missing", ["open_clip_config.json", "open_clip_model.safetensors"])
+def test_an_incomplete_folder_is_refused_never_filled_with_random_numbers(load, tmp_path, missing):
+    folder = write_folder(tmp_path / "tiny", seed=1)
+    (folder / missing).unlink()
+    with pytest.raises(BackendUnavailableError, match=missing):
+        load(folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("open_clip_model.safetensors", b"not safetensors"),
+        ("open_clip_config.json", b"{"),
+        ("open_clip_config.json", b'{"model_cfg": {"embed_dim": 24}}'),
+        ("open_clip_config.json", json.dumps({"model_cfg": TINY | {"embed_dim": 8}}).encode()),
+    ],
+    ids=["broken-weights", "broken-config", "config-without-towers", "weights-of-another-shape"],
+)
+def test_a_broken_folder_is_one_clear_error(load, tmp_path, file, content):
+    folder = write_folder(tmp_path / "tiny", seed=1)
+    (folder / file).write_bytes(content)
+    with pytest.raises(BackendUnavailableError, match="cannot load"):
+        load(folder=folder)
+
+
+def test_without_a_hub_the_error_names_the_way_out(load, tmp_path, monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(BackendUnavailableError, match="put open_clip_config"):
+        load(cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": "ViT-B-23"}, "did you mean 'ViT-B-32'"),
+        ({"pretrained": "laion2b_s34b_b79"}, "did you mean 'laion2b_s34b_b79k'"),
+        ({"pretrained": "/etc/hostname"}, "no weights"),
+        ({"device": "abacus"}, "abacus"),
+    ],
+)
+def test_unknown_names_are_refused(load, arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        load(**arguments)
+
+
+def test_a_registered_copy_is_found_again(load, folder):
+    embedder = load(folder=folder)
+    query = embedder.encode(natural_picture(200, 160, seed=4)).vector
+    others = [embedder.encode(natural_picture(200, 160, seed=n)).vector for n in range(8)]
+    assert max(range(8), key=lambda n: float(query @ others[n])) == 4
