@@ -20,7 +20,9 @@ _SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 @generate_app.command("generate")
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What to draw.", show_default=False)],
+    prompt: Annotated[
+        str, typer.Argument(metavar="PROMPT", help="What to draw.", show_default=False)
+    ],
     out: Annotated[
         Path,
         typer.Option(

@@ -85,10 +85,15 @@ def build_app() -> typer.Typer:
     ) -> None:
         """Marks every image a generator makes, and reads the marks of any image."""
 
-    for point in sorted(entry_points(group="countermark.commands"), key=lambda p: p.name):
-        app.add_typer(load_backend("countermark.commands", point.name))
-    for point in sorted(entry_points(group="countermark.command_groups"), key=lambda p: p.name):
-        app.add_typer(load_backend("countermark.command_groups", point.name), name=point.name)
+    for group in ("countermark.commands", "countermark.command_groups"):
+        for point in sorted(entry_points(group=group), key=lambda p: p.name):
+            try:
+                commands = load_backend(group, point.name)
+            except ProvenanceError as error:
+                # One broken plug-in must not take every other command with it.
+                print_error(f"the command {point.name} is left out: {error}")
+                continue
+            app.add_typer(commands, name=point.name if group.endswith("groups") else None)
     return app
 
 
