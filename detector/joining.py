@@ -14,6 +14,11 @@ from typing import TYPE_CHECKING
 
 from detector.evidence.manifest import describe_report
 from provenance.errors import InputError, RecordNotFoundError
+from provenance.fingerprint.similarity import (
+    AGREE_MAX_BITS,
+    hamming_distance,
+    match_marked_picture,
+)
 from provenance.manifest.heal import heal
 from provenance.manifest.reading import read_manifest
 from provenance.types import (
@@ -23,6 +28,7 @@ from provenance.types import (
     ManifestEvidence,
     MatchBasis,
     MatchTier,
+    PerceptualHash,
     RegistryEvidence,
     WatermarkEvidence,
 )
@@ -35,27 +41,12 @@ if TYPE_CHECKING:
     from provenance.types import (
         Candidate,
         Evidence,
-        PerceptualHash,
         RecordId,
         RegistryRecord,
         SoftBinding,
     )
 
-__all__ = [
-    "AGREES_MAX_DISTANCE_BITS",
-    "DIFFERS_MIN_DISTANCE_BITS",
-    "RegistryJoin",
-    "heal_candidate",
-]
-
-AGREES_MAX_DISTANCE_BITS = 64
-"""Picture and record agree. One pair is compared, which the keyed mark has chosen, so the bound may
-be looser than the 31 bits of a search: among 13 million pairs of different photographs the nearest
-were 80 bits apart, while JPEG, resizing and colour changes of one picture stay below 32."""
-
-DIFFERS_MIN_DISTANCE_BITS = 90
-"""Picture and record are not the same. Unrelated pictures are 128 bits apart on average; between
-the two bounds a strong crop and a chance likeness cannot be told apart, and nothing is said."""
+__all__ = ["RegistryJoin", "heal_candidate"]
 
 _CONFIRMED = (MatchTier.EXACT, MatchTier.COPY_STRONG, MatchTier.COPY_VERIFIED)
 
@@ -201,40 +192,19 @@ def _confirm(
 def _compare(
     record: RegistryRecord, query: PerceptualHash | None
 ) -> tuple[MatchTier, int | None, str]:
-    known = record.fingerprints.perceptual_hash
+    match = match_marked_picture(record.fingerprints.perceptual_hash, query)
     name = f"record {record.record_id}"
-    if known is None or query is None or known.algorithm != query.algorithm:
-        return (
-            MatchTier.UNCONFIRMED,
-            None,
-            f"The mark names {name}, but the picture is too plain or its fingerprint of another "
-            "kind, so that it cannot be compared with it.",
+    measure = f"{match.distance_bits} of 256 bits of the perceptual hash differ"
+    if match.tier is MatchTier.UNCONFIRMED:
+        reason = (
+            f"The mark names {name}, but the picture is too plain, or its fingerprint of another "
+            "kind, so that it cannot be compared with it."
         )
-    distance = _distance_bits(known.hex, query.hex)
-    if distance <= AGREES_MAX_DISTANCE_BITS:
-        return (
-            MatchTier.COPY_STRONG,
-            distance,
-            f"The mark names {name}, and the picture agrees with it ({distance} of 256 bits of "
-            "the perceptual hash differ).",
-        )
-    if distance < DIFFERS_MIN_DISTANCE_BITS:
-        return (
-            MatchTier.UNCONFIRMED,
-            distance,
-            f"The mark names {name}, and the picture neither clearly agrees with it nor differs "
-            f"from it ({distance} of 256 bits of the perceptual hash).",
-        )
-    return (
-        MatchTier.TRANSPLANT,
-        distance,
-        f"The mark names {name}, but this is not that picture ({distance} of 256 bits of the "
-        "perceptual hash differ).",
-    )
-
-
-def _distance_bits(one: str, other: str) -> int:
-    return (int(one, 16) ^ int(other, 16)).bit_count()
+    elif match.tier is MatchTier.TRANSPLANT:
+        reason = f"The mark names {name}, but this is not that picture ({measure})."
+    else:
+        reason = f"The mark names {name}, and the picture agrees with it ({measure})."
+    return match.tier, match.distance_bits, reason
 
 
 def _confirmed_record(evidence: Sequence[Evidence]) -> RecordId | None:
@@ -288,6 +258,7 @@ def _judge_binding(
     if query is None or not binding.alg.endswith(f".{query.algorithm.replace('-', '.')}"):
         return None
     try:
-        return _distance_bits(binding.value, query.hex) <= AGREES_MAX_DISTANCE_BITS
-    except ValueError:
+        bound = PerceptualHash(query.algorithm, binding.value, quality=100)
+    except InputError:
         return None
+    return hamming_distance(bound, query) <= AGREE_MAX_BITS

@@ -104,7 +104,7 @@ class DetectorService:
         started = self.clock()
         evidence: list[Evidence] = []
         if candidate.decode_problem is not None:
-            evidence.append(SourceFailure("pixels", candidate.decode_problem))
+            evidence.append(SourceFailure("pixels", f"{candidate.decode_problem}."))
         # R2: every fast source answers, also when one before it decided: contradictions count.
         for source in self.sources:
             if not source.thorough:

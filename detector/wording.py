@@ -117,7 +117,7 @@ def _remarks(item: Evidence) -> Iterator[str]:
     elif isinstance(item, RegistryEvidence):
         yield from _of_registry(item)
     elif isinstance(item, SourceFailure):
-        yield f"The source {item.source} could not look: {item.reason}"
+        yield f'The source "{item.source}" could not look: {item.reason}'
     elif item.finding in (Finding.INVALID, Finding.UNREADABLE):
         yield item.reason
 

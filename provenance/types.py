@@ -925,6 +925,7 @@ class FilterDecision:
         reason_code: Short and stable, for counting, e.g. ``machine_made.registered``.
         verdict: None when the sample could not be read at all.
         detail: One sentence for a person.
+        sha256: Of the bytes that were decided on; None when they could not be read.
     """
 
     key: str
@@ -932,6 +933,7 @@ class FilterDecision:
     reason_code: str
     verdict: Verdict | None
     detail: str = ""
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,9 @@ def _judge(report: ManifestReport) -> tuple[Finding, str]:
             "The file carries Content Credentials that are damaged or of a kind that this version "
             "does not read.",
         )
-    codes = f" ({', '.join(report.codes[:3])})" if report.codes else ""
+    # What is wrong with the signer is another layer, and no reason for any of these.
+    relevant = [code for code in report.codes if not code.startswith("signingCredential.")]
+    codes = f" ({', '.join(relevant[:3])})" if relevant else ""
     match report.integrity:
         case Integrity.CONTENT_CHANGED:
             return Finding.INVALID, f"The file was changed after it was signed{codes}."

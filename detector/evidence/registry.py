@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from provenance.fingerprint.similarity import can_search
 from provenance.types import Finding, MatchBasis, MatchTier, RegistryEvidence
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class RegistrySource:
         query = (
             None if hasher is None or candidate.raster is None else hasher.hash(candidate.raster)
         )
-        if query is None:
+        if query is None or not can_search(query):
             return
         for near in store.nearest_hashes(
             query, max_distance_bits=self._max_distance_bits, limit=MAX_SIMILAR

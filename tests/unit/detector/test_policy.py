@@ -439,7 +439,7 @@ def test_a_forensic_policy_shows_hints_but_does_not_decide_by_them() -> None:
         ([manifest(CAPTURE)], "not proof"),
         ([mark(), registry(MatchTier.TRANSPLANT)], "belongs to another picture"),
         ([registry(MatchTier.SIMILAR)], "never proof"),
-        ([SourceFailure("c2pa", "took too long")], "c2pa could not look: took too long"),
+        ([SourceFailure("c2pa", "took too long")], '"c2pa" could not look: took too long'),
         ([label(AI)], "hint, not proof"),
     ],
 )

@@ -1,0 +1,155 @@
+"""HTTP routes of the detector: parse, call the service, map. Nothing of an upload is kept."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable
+from importlib.resources import files
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+from starlette.datastructures import UploadFile
+
+from detector.schemas import VerdictView, view_verdict
+from detector.service import Depth
+from provenance.errors import InputError
+from provenance.imaging import open_candidate
+
+if TYPE_CHECKING:
+    from detector.service import DetectorService
+    from provenance.config import Settings
+
+__all__ = ["build_router"]
+
+MAX_AT_ONCE = 4
+"""Pictures examined at the same time; each may hold 150 MB of pixels."""
+
+MAX_NAME_CHARACTERS = 200
+
+_UPLOAD = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            },
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+
+def build_router(settings: Settings) -> APIRouter:
+    """Routes for verification, and the page for people.
+
+    Raises:
+        ConfigError: A trust anchor file is missing or unusable, or a source is unknown.
+    """
+    from detector.wiring import build_detector
+
+    router = APIRouter(tags=["verify"])
+    _add_verify(router, build_detector(settings))
+    _add_page(router)
+    return router
+
+
+def _add_verify(router: APIRouter, service: DetectorService) -> None:
+    limiter = _lazy(lambda: CapacityLimiter(MAX_AT_ONCE))
+
+    @router.post("/v1/verify", openapi_extra=_UPLOAD)
+    async def verify(request: Request, fast: bool = False) -> VerdictView:
+        """Tell whether, and how surely, a machine made a picture; keep nothing of it."""
+        name, data = await _read_upload(request)
+        depth = Depth.FAST if fast else Depth.THOROUGH
+        return await run_sync(_verify, service, name, data, depth, limiter=limiter())
+
+
+def _verify(service: DetectorService, name: str, data: bytes, depth: Depth) -> VerdictView:
+    candidate = open_candidate(data, name=name, limits=service.limits)
+    verdict = service.examine(candidate, depth=depth)
+    return view_verdict(verdict, file=name, sha256=candidate.sha256, error=candidate.decode_problem)
+
+
+async def _read_upload(request: Request) -> tuple[str, bytes]:
+    """(name, bytes) of a form's ``file``, or of the bare body.
+
+    Raises:
+        InputError: There is no file.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        data = await request.body()
+        if not data:
+            raise InputError("the body is empty; send the picture itself, or a form with a file")
+        return "upload", data
+    async with request.form(max_files=1, max_fields=8) as form:
+        upload = form.get("file")
+        if not isinstance(upload, UploadFile):
+            raise InputError("the form has no file; send it in the field named file")
+        return _clean_name(upload.filename or "upload"), await upload.read()
+
+
+def _clean_name(name: str) -> str:
+    """A stranger's file name, printable and short; it is echoed, never opened."""
+    printable = "".join(c for c in name if c.isprintable())
+    return printable[:MAX_NAME_CHARACTERS] or "upload"
+
+
+def _lazy(make: Callable[[], CapacityLimiter]) -> Callable[[], CapacityLimiter]:
+    """Makes the limiter inside the running event loop, which it belongs to."""
+    lock, made = Lock(), list[CapacityLimiter]()
+
+    def get() -> CapacityLimiter:
+        with lock:
+            if not made:
+                made.append(make())
+            return made[0]
+
+    return get
+
+
+# -- the page ----------------------------------------------------------------------------------
+
+
+def _add_page(router: APIRouter) -> None:
+    html = files("detector.page").joinpath("index.html").read_text(encoding="utf-8")
+    headers = {
+        "Content-Security-Policy": _content_policy(html),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-cache",
+    }
+
+    @router.get("/verify", response_class=HTMLResponse, include_in_schema=False)
+    async def page() -> HTMLResponse:
+        return HTMLResponse(html, headers=headers)
+
+
+def _content_policy(html: str) -> str:
+    """Allows the page's own script and style, by digest, and requests to this service only.
+
+    Source: CSP Level 3 §2.3.1, hash-source.
+    """
+    script, style = (
+        _digest_of(re.findall(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL))
+        for tag in ("script", "style")
+    )
+    return (
+        f"default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; "
+        "img-src blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _digest_of(blocks: list[str]) -> str:
+    digests = [base64.b64encode(hashlib.sha256(b.encode()).digest()).decode() for b in blocks]
+    return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"

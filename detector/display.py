@@ -1,0 +1,111 @@
+"""Verdicts and reports for people, on a terminal; texts of strangers are shown as plain text."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from detector.filter.report import FilterReport
+
+__all__ = ["progress_bar", "show_answers", "show_report"]
+
+_STYLES = {
+    "machine_made": "bold magenta",
+    "machine_edited": "bold magenta",
+    "human_claimed": "bold cyan",
+    "capture_claimed": "bold cyan",
+    "conflicting": "bold yellow",
+    "unknown": "bold",
+}
+
+
+def show_answers(answers: Sequence[dict[str, Any]]) -> None:
+    """One panel a file on standard output; what cannot be read goes to standard error."""
+    console = Console(highlight=False)
+    errors = Console(stderr=True, highlight=False)
+    for answer in answers:
+        if "origin" in answer:
+            console.print(_panel(answer))
+        else:
+            errors.print(_plain(f"countermark: {answer['error']}"), soft_wrap=True)
+
+
+def _panel(answer: dict[str, Any]) -> Panel:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    origin, assurance = answer["origin"], answer["assurance"]
+    table.add_row("origin", f"[{_STYLES[origin]}]{origin}[/]")
+    table.add_row("assurance", assurance)
+    if answer["record_id"]:
+        table.add_row("record", answer["record_id"])
+    for item in answer["evidence"]:
+        table.add_row(_plain(item["source"]), f"{item['finding']}  {_plain(item['reason'])}")
+    table.add_row("", "")
+    first, *rest = _fresh_reasons(answer)
+    table.add_row("reasons", _plain(first))
+    for reason in rest:
+        table.add_row("", _plain(reason))
+    return Panel(table, title=_plain(answer["file"]), title_align="left")
+
+
+def _fresh_reasons(answer: dict[str, Any]) -> list[str]:
+    """Reasons that do not repeat the line of a piece of evidence above them."""
+    shown = {item["reason"] for item in answer["evidence"]}
+    return [
+        reason
+        for index, reason in enumerate(answer["reasons"])
+        if index < 2 or not any(line in reason for line in shown)
+    ]
+
+
+def _plain(text: str) -> str:
+    """No markup and no control characters: file names and errors may carry escape sequences."""
+    return escape("".join(c if c.isprintable() else "�" for c in text))
+
+
+def show_report(report: FilterReport, decisions: Path) -> None:
+    """Counts of a filter run on standard output."""
+    console = Console(highlight=False)
+    table = Table(title=f"{report.samples} samples, policy {report.policy}", title_justify="left")
+    table.add_column("action or reason")
+    table.add_column("samples", justify="right")
+    for name, count in report.actions.items():
+        table.add_row(f"[bold]{name}[/]", str(count))
+    table.add_section()
+    for name, count in report.reasons.items():
+        table.add_row(_plain(name), str(count))
+    console.print(table)
+    console.print(_plain(f"decisions: {decisions}"), soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(label: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, where that is a terminal; answers (done, total) callbacks."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(label, total=None)
+
+        def update(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield update

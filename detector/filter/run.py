@@ -1,0 +1,167 @@
+"""Filters a folder: decide on each sample, copy what is kept, write down why.
+
+F1 list the samples; F2 decide (R1..R4, then the filter policy); F3 copy kept files, then note the
+decision, in this order, so that a run killed between the two repeats the copy and loses nothing;
+F4 decisions table and report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from detector.filter.journal import Journal
+from detector.filter.report import FilterReport, summarise, write_decisions
+from detector.filter.shards.folder import check_folders, key_of, list_samples
+from detector.policy import FilterPolicy, choose_action, review_or_drop
+from detector.service import Depth
+from provenance.errors import (
+    ImageTooLargeError,
+    InputError,
+    UnsupportedMediaTypeError,
+)
+from provenance.files import write_file_atomic
+from provenance.imaging import open_candidate, read_file
+from provenance.types import FilterAction, FilterDecision, Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from detector.service import DetectorService
+    from provenance.interfaces import FilterEngine
+
+__all__ = ["DECISIONS", "JOURNAL", "KEPT", "FolderFilter"]
+
+KEPT = "kept"
+DECISIONS = "decisions.parquet"
+JOURNAL = "decisions.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFilter:
+    """Filters one folder into another.
+
+    Attributes:
+        service: The reader path.
+        engine: Where decisions run.
+        policy: What is dropped.
+        depth: How hard to look at each sample.
+    """
+
+    service: DetectorService
+    engine: FilterEngine
+    policy: FilterPolicy = FilterPolicy.DEFAULT
+    depth: Depth = Depth.THOROUGH
+
+    def start(
+        self, folder: Path, out: Path, on_progress: Callable[[int, int], None]
+    ) -> FilterReport:
+        """Filters `folder` into `out`, which must be empty or missing.
+
+        Args:
+            folder: Holds the samples; never changed.
+            out: Gets ``kept/``, ``decisions.parquet`` and the journal.
+            on_progress: Called with (samples done, samples in all).
+
+        Raises:
+            InputError: `folder` is none, or `out` lies in it or holds something.
+            DeliveryError: `out` cannot be written.
+        """
+        check_folders(folder, out)
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InputError(
+                f"{out} is not an empty folder; go on with an earlier run by --resume, or choose "
+                "another output"
+            )
+        return self._run(folder, out, on_progress)
+
+    def resume(
+        self, folder: Path, out: Path, on_progress: Callable[[int, int], None]
+    ) -> FilterReport:
+        """Goes on with a run that was broken off, or takes in files added since.
+
+        Args:
+            folder: As in `start`.
+            out: Output of the earlier run; an empty or missing one starts anew.
+            on_progress: As in `start`.
+
+        Raises:
+            InputError: `out` holds something else than an earlier run on the same folder with the
+                same policy.
+            DeliveryError: `out` cannot be written.
+        """
+        check_folders(folder, out)
+        if out.exists() and any(out.iterdir()) and not (out / JOURNAL).is_file():
+            raise InputError(f"{out} holds no {JOURNAL} of an earlier run; choose another output")
+        return self._run(folder, out, on_progress)
+
+    def _run(
+        self, folder: Path, out: Path, on_progress: Callable[[int, int], None]
+    ) -> FilterReport:
+        # F1: the samples, so that progress has an end.
+        paths = list(list_samples(folder))
+        header = {"folder": str(folder.resolve()), "policy": self.policy.value}
+        with Journal(out / JOURNAL, header) as journal:
+            left = [path for path in paths if key_of(path, folder) not in journal.rows]
+            on_progress(len(paths) - len(left), len(paths))
+            self._decide_all(left, folder, out, journal, on_progress)
+            rows = [*journal.rows.values()]
+        # F4
+        write_decisions(rows, out / DECISIONS, policy=self.policy.value)
+        return summarise(rows, policy=self.policy.value, list_dates=self.service.list_dates)
+
+    def _decide_all(
+        self,
+        paths: Sequence[Path],
+        folder: Path,
+        out: Path,
+        journal: Journal,
+        on_progress: Callable[[int, int], None],
+    ) -> None:
+        before, by_key = len(journal.rows), {key_of(path, folder): path for path in paths}
+        for decision in self.engine.run(paths, lambda path: self.decide(path, folder)):
+            # F3
+            if decision.action is FilterAction.KEEP:
+                decision = self._copy(by_key[decision.key], folder, out, decision)
+            journal.add(decision)
+            on_progress(len(journal.rows), before + len(paths))
+
+    def decide(self, path: Path, folder: Path) -> FilterDecision:
+        """F2: the one decision on a sample; what cannot be read is for a person to look at."""
+        key = key_of(path, folder)
+        limits = self.service.limits
+        try:
+            data = read_file(path, limits=limits)
+            candidate = open_candidate(data, name=key, limits=limits)
+        except UnsupportedMediaTypeError as error:
+            return self._unread(key, "not_an_image", error)
+        except ImageTooLargeError as error:
+            return self._unread(key, "too_large", error)
+        except InputError as error:
+            return self._unread(key, "unreadable", error)
+        verdict = self.service.examine(candidate, depth=self.depth)
+        action, reason_code = choose_action(verdict, self.policy)
+        detail = verdict.reasons[0]
+        if candidate.raster is None and verdict.origin is Origin.UNKNOWN:
+            action, reason_code = review_or_drop(self.policy), "unreadable"
+            detail = candidate.decode_problem or detail
+        return FilterDecision(key, action, reason_code, verdict, detail, candidate.sha256)
+
+    def _unread(self, key: str, reason_code: str, error: InputError) -> FilterDecision:
+        return FilterDecision(key, review_or_drop(self.policy), reason_code, None, str(error))
+
+    def _copy(
+        self, path: Path, folder: Path, out: Path, decision: FilterDecision
+    ) -> FilterDecision:
+        """Copies a kept sample untouched, if its bytes still are those that were decided on."""
+        try:
+            data = read_file(path, limits=self.service.limits)
+        except InputError as error:
+            return self._unread(decision.key, "unreadable", error)
+        if hashlib.sha256(data).hexdigest() != decision.sha256:
+            changed = InputError(f"{path} changed while it was filtered; look at it again")
+            return self._unread(decision.key, "changed", changed)
+        write_file_atomic(out / KEPT / path.relative_to(folder), data)
+        return decision

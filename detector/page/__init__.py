@@ -1,0 +1,1 @@
+"""The verify page: one self-contained HTML file."""

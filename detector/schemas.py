@@ -1,0 +1,228 @@
+"""A verdict as JSON: one shape for the command line and the HTTP service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, assert_never
+
+from pydantic import BaseModel, ConfigDict
+
+# pydantic reads these annotations at run time.
+from provenance.types import (
+    Assurance,
+    Credential,
+    Finding,
+    History,
+    Integrity,
+    ManifestEvidence,
+    MatchBasis,
+    MatchTier,
+    MetadataEvidence,
+    Origin,
+    RecordKind,
+    RegistryEvidence,
+    SignerTrust,
+    SigningTime,
+    SourceClaim,
+    SourceFailure,
+    WatermarkEvidence,
+)
+
+if TYPE_CHECKING:
+    from provenance.types import Evidence, Verdict
+
+__all__ = ["EvidenceView", "VerdictView", "view_verdict"]
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SoftBindingView(_View):
+    """A soft binding of the active manifest."""
+
+    alg: str
+    value: str
+
+
+class ManifestView(_View):
+    """What a C2PA manifest shows, in layers; see `provenance.types.ManifestReport`."""
+
+    source: Literal["c2pa", "c2pa_recovered"]
+    finding: Finding
+    reason: str
+    credential: Credential
+    integrity: Integrity
+    signer: SignerTrust
+    signing_time: SigningTime
+    history: History
+    claim: SourceClaim
+    claim_path: str | None
+    ambiguous: bool
+    signer_name: str | None
+    trust_list: str | None
+    claim_generator: str | None
+    manifest_label: str | None
+    soft_bindings: tuple[SoftBindingView, ...]
+    codes: tuple[str, ...]
+    signed_at: str | None
+
+
+class WatermarkView(_View):
+    """What our keyed mark says; see `provenance.types.WatermarkEvidence`."""
+
+    source: Literal["watermark"]
+    finding: Finding
+    reason: str
+    codec: str
+    record_id: str | None
+    p_value: float | None
+    key_id: str | None
+
+
+class RegistryView(_View):
+    """What this registry says; see `provenance.types.RegistryEvidence`."""
+
+    source: Literal["registry"]
+    finding: Finding
+    reason: str
+    basis: MatchBasis | None
+    tier: MatchTier | None
+    record_id: str | None
+    kind: RecordKind | None
+    distance_bits: int | None
+    cosine: float | None
+    revoked: bool
+
+
+class MetadataView(_View):
+    """What an unsigned label says; see `provenance.types.MetadataEvidence`."""
+
+    source: Literal["metadata"]
+    finding: Finding
+    reason: str
+    tool: str | None
+    version: str | None
+    place: str | None
+    claim: SourceClaim
+    detail: dict[str, str | int | float | bool | None]
+    signed_by: str | None
+
+
+class FailureView(_View):
+    """A source that could not look."""
+
+    source: str
+    finding: Literal[Finding.UNREADABLE]
+    reason: str
+
+
+EvidenceView = ManifestView | WatermarkView | RegistryView | MetadataView | FailureView
+
+
+class VerdictView(_View):
+    """The answer to one file.
+
+    Attributes:
+        file: What the caller calls it.
+        sha256: Of the bytes as they came.
+        origin: What the evidence shows.
+        assurance: The highest rung that decided.
+        record_id: Set whenever a record stands behind the answer.
+        evidence: All of it, also what did not decide.
+        reasons: Plain sentences: what it is, and what it does not mean.
+        policy_id: Name, version and threshold of the policy.
+        list_dates: Date of each trust list used.
+        error: Why the pixels could not be decoded; null when they could.
+    """
+
+    file: str
+    sha256: str
+    origin: Origin
+    assurance: Assurance
+    record_id: str | None
+    evidence: tuple[EvidenceView, ...]
+    reasons: tuple[str, ...]
+    policy_id: str
+    list_dates: dict[str, str]
+    error: str | None = None
+
+
+def view_verdict(
+    verdict: Verdict, *, file: str, sha256: str, error: str | None = None
+) -> VerdictView:
+    """The JSON view of a verdict.
+
+    Args:
+        verdict: What was decided.
+        file: What the caller calls the file.
+        sha256: Hex digest of its bytes.
+        error: Why its pixels could not be decoded.
+    """
+    return VerdictView(
+        file=file,
+        sha256=sha256,
+        origin=verdict.origin,
+        assurance=verdict.assurance,
+        record_id=verdict.record_id,
+        evidence=tuple(_view_evidence(item) for item in verdict.evidence),
+        reasons=verdict.reasons,
+        policy_id=verdict.policy_id,
+        list_dates=dict(verdict.list_dates),
+        error=error,
+    )
+
+
+def _view_evidence(item: Evidence) -> EvidenceView:
+    match item:
+        case ManifestEvidence():
+            return _view_manifest(item)
+        case WatermarkEvidence():
+            return WatermarkView.model_validate(item, from_attributes=True)
+        case RegistryEvidence():
+            return RegistryView.model_validate(item, from_attributes=True)
+        case MetadataEvidence():
+            return _view_metadata(item)
+        case SourceFailure():
+            return FailureView.model_validate(item, from_attributes=True)
+        case _:
+            assert_never(item)
+
+
+def _view_manifest(item: ManifestEvidence) -> ManifestView:
+    report = item.report
+    return ManifestView(
+        source=item.source,
+        finding=item.finding,
+        reason=item.reason,
+        credential=report.credential,
+        integrity=report.integrity,
+        signer=report.signer,
+        signing_time=report.signing_time,
+        history=report.history,
+        claim=report.claim,
+        claim_path=report.claim_path,
+        ambiguous=report.ambiguous,
+        signer_name=report.signer_name,
+        trust_list=report.trust_list,
+        claim_generator=report.claim_generator,
+        manifest_label=report.manifest_label,
+        soft_bindings=tuple(
+            SoftBindingView(alg=one.alg, value=one.value) for one in report.soft_bindings
+        ),
+        codes=report.codes,
+        signed_at=report.signed_at,
+    )
+
+
+def _view_metadata(item: MetadataEvidence) -> MetadataView:
+    return MetadataView(
+        source=item.source,
+        finding=item.finding,
+        reason=item.reason,
+        tool=item.tool,
+        version=item.version,
+        place=item.place,
+        claim=item.claim,
+        detail=dict(item.detail),
+        signed_by=item.signed_by,
+    )
