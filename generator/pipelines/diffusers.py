@@ -25,6 +25,7 @@ from provenance.errors import (
 from provenance.types import ModelRef
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from generator.pipelines.rendering import DiffusersPipeline
@@ -200,21 +201,65 @@ def _load(folder: ModelFolder, *, dtype: Any, formats: WeightFormats, variant: s
             f"model: {folder.name} needs {folder.index.class_name}, which diffusers "
             f"{diffusers.__version__} doesn't have; upgrade diffusers or choose another model"
         )
+    use_safetensors = True if formats is WeightFormats.SAFETENSORS_ONLY else None
+    shared = {"dtype": dtype, "use_safetensors": use_safetensors, "local_files_only": True}
+    auto: Any = diffusers.AutoPipelineForText2Image
     try:
         with quiet_libraries(diffusers, transformers):
-            auto: Any = diffusers.AutoPipelineForText2Image
+            encoders = _load_encoders(folder, transformers, shared, variant=variant)
             pipeline = auto.from_pretrained(
-                str(folder.path),
-                dtype=dtype,
-                variant=variant,
-                use_safetensors=True if formats is WeightFormats.SAFETENSORS_ONLY else None,
-                local_files_only=True,
-                **_safeguards_off(family),
+                str(folder.path), variant=variant, **shared, **encoders, **_safeguards_off(family)
             )
     except (*FOREIGN_ERRORS, SafetensorError) as error:
         raise _load_error(folder, error) from error
+    for name, part in pipeline.components.items():
+        _require_no_gaps(folder, name, _unfilled(part))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _load_encoders(
+    folder: ModelFolder, transformers: Any, shared: dict[str, Any], *, variant: str | None
+) -> dict[str, Any]:
+    """Loads the text encoders, and refuses those with gaps.
+
+    NOTE: transformers fills a weight that its file lacks with random numbers and only logs it:
+    the picture would differ on every start. diffusers leaves such weights empty instead.
+    """
+    encoders = {}
+    for part in folder.index.rendering:
+        kind = getattr(transformers, part.class_name, None)
+        if part.library != "transformers" or not part.has_weights or kind is None:
+            continue
+        has_variant = any(
+            name.startswith(f"{part.name}/") and f".{variant}" in name
+            for name in folder.files.weights
+        )
+        encoder, info = kind.from_pretrained(
+            str(folder.path / part.name),
+            variant=variant if has_variant else None,
+            output_loading_info=True,
+            **shared,
+        )
+        _require_no_gaps(folder, part.name, info["missing_keys"])
+        encoders[part.name] = encoder
+    return encoders
+
+
+def _unfilled(part: Any) -> list[str]:
+    """Names of weights that exist in the network, but were in no file."""
+    if not hasattr(part, "named_parameters"):
+        return []
+    return [name for name, tensor in part.named_parameters() if tensor.is_meta]
+
+
+def _require_no_gaps(folder: ModelFolder, name: str, missing: Iterable[str]) -> None:
+    gaps = sorted(missing)
+    if gaps:
+        raise GenerationError(
+            f"the model folder {folder.name} is defective: {name}/ lacks {len(gaps)} of its "
+            f"weights, the first is {gaps[0]}; copy or download it again, whole"
+        )
 
 
 def _safeguards_off(family: Any) -> dict[str, Any]:
@@ -242,8 +287,11 @@ def _load_error(folder: ModelFolder, error: BaseException) -> GenerationError | 
         return GenerationError(
             f"out of memory while loading {folder.name}; choose a smaller model, or half precision"
         )
+    # transformers explains mismatched shapes in a log that is kept quiet, not in its error.
+    mismatch = "ignore_mismatched_sizes" in str(error)
+    reason = "weights have other shapes than the configuration says" if mismatch else ""
     return GenerationError(
-        f"the model folder {folder.name} is defective: {first_line(error)}; "
+        f"the model folder {folder.name} is defective: {reason or first_line(error)}; "
         "copy or download it again, whole"
     )
 

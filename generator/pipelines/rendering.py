@@ -9,6 +9,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import lcm
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,12 +40,14 @@ FOREIGN_ERRORS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
+    EOFError,
     ImportError,
     LookupError,
     MemoryError,
     OSError,
     RuntimeError,
     TypeError,
+    UnpicklingError,
     ValueError,
 )
 """What torch, diffusers and transformers raise; torch's own errors are RuntimeErrors."""

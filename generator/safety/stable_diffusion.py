@@ -201,8 +201,11 @@ def _load(weights_folder: Path, processor_folder: Path) -> tuple[Any, Any]:
     loader: Any = StableDiffusionSafetyChecker
     try:
         with quiet_libraries(diffusers, transformers):
-            network = loader.from_pretrained(
-                str(weights_folder), use_safetensors=True, local_files_only=True
+            network, info = loader.from_pretrained(
+                str(weights_folder),
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
             )
             preprocess = transformers.CLIPImageProcessor.from_pretrained(
                 str(processor_folder), local_files_only=True
@@ -212,4 +215,10 @@ def _load(weights_folder: Path, processor_folder: Path) -> tuple[Any, Any]:
             f"safety checker stable-diffusion: {weights_folder} is defective "
             f"({first_line(error)}); copy or download the model again, whole"
         ) from error
+    if info["missing_keys"]:
+        # NOTE: transformers fills what a file lacks with random numbers and only logs it.
+        raise BackendUnavailableError(
+            f"safety checker stable-diffusion: {weights_folder} is defective (it lacks "
+            f"{len(info['missing_keys'])} of its weights); copy or download the model again, whole"
+        )
     return network.eval().float(), preprocess
