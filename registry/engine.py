@@ -10,6 +10,7 @@ SQLite dialect, "Using SQLAlchemy to emit BEGIN in lieu of SQLite's transaction 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import contextmanager
 from enum import StrEnum
@@ -256,9 +257,19 @@ def _explain_sqlite(url: str, error: sqlite3.Error, reason: str) -> str:
 
 def _explain_cannot_open(url: str) -> str:
     file = sqlite_file(url)
-    if file is not None and not _exists(file):
-        return f"does not exist; {_UPGRADE}"
-    return "cannot be opened; check that this user may read and write the file and its folder"
+    if file is None or _exists(file):
+        return "cannot be opened; check that this user may read and write the file and its folder"
+    if not _may_write(file.parent):
+        return (
+            f"cannot be made: this user may not write {file.parent}; "
+            "give it the right, or name another folder with COUNTERMARK_HOME"
+        )
+    return f"does not exist; {_UPGRADE}"
+
+
+def _may_write(folder: Path) -> bool:
+    by_effective_user = os.access in os.supports_effective_ids
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=by_effective_user)
 
 
 def _exists(file: Path) -> bool:
