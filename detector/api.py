@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from importlib.resources import files
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -32,6 +32,8 @@ MAX_AT_ONCE = 4
 
 MAX_NAME_CHARACTERS = 200
 
+T = TypeVar("T")
+
 _UPLOAD = {
     "requestBody": {
         "required": True,
@@ -49,6 +51,21 @@ _UPLOAD = {
 }
 
 
+class _Once(Generic[T]):
+    """Makes something when it is first asked for, and keeps it."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: list[T] = []
+        self._lock = Lock()
+
+    def __call__(self) -> T:
+        with self._lock:
+            if not self._made:
+                self._made.append(self._make())
+            return self._made[0]
+
+
 def build_router(settings: Settings) -> APIRouter:
     """Routes for verification, and the page for people.
 
@@ -57,14 +74,18 @@ def build_router(settings: Settings) -> APIRouter:
     """
     from detector.wiring import build_detector
 
+    build_detector(settings)  # a defect in the settings shows at start, not at the first upload
     router = APIRouter(tags=["verify"])
-    _add_verify(router, build_detector(settings))
+    # Built again with the first upload: the generator beside it may make this deployment's own
+    # root only when it starts.
+    _add_verify(router, _Once(lambda: build_detector(settings)))
     _add_page(router)
     return router
 
 
-def _add_verify(router: APIRouter, service: DetectorService) -> None:
-    limiter = _lazy(lambda: CapacityLimiter(MAX_AT_ONCE))
+def _add_verify(router: APIRouter, service: _Once[DetectorService]) -> None:
+    # A limiter belongs to the event loop that runs when it is made.
+    limiter = _Once(lambda: CapacityLimiter(MAX_AT_ONCE))
 
     @router.post("/v1/verify", openapi_extra=_UPLOAD)
     async def verify(request: Request, fast: bool = False) -> VerdictView:
@@ -74,7 +95,8 @@ def _add_verify(router: APIRouter, service: DetectorService) -> None:
         return await run_sync(_verify, service, name, data, depth, limiter=limiter())
 
 
-def _verify(service: DetectorService, name: str, data: bytes, depth: Depth) -> VerdictView:
+def _verify(opener: _Once[DetectorService], name: str, data: bytes, depth: Depth) -> VerdictView:
+    service = opener()
     candidate = open_candidate(data, name=name, limits=service.limits)
     verdict = service.examine(candidate, depth=depth)
     return view_verdict(verdict, file=name, sha256=candidate.sha256, error=candidate.decode_problem)
@@ -103,19 +125,6 @@ def _clean_name(name: str) -> str:
     """A stranger's file name, printable and short; it is echoed, never opened."""
     printable = "".join(c for c in name if c.isprintable())
     return printable[:MAX_NAME_CHARACTERS] or "upload"
-
-
-def _lazy(make: Callable[[], CapacityLimiter]) -> Callable[[], CapacityLimiter]:
-    """Makes the limiter inside the running event loop, which it belongs to."""
-    lock, made = Lock(), list[CapacityLimiter]()
-
-    def get() -> CapacityLimiter:
-        with lock:
-            if not made:
-                made.append(make())
-            return made[0]
-
-    return get
 
 
 # -- the page ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provenance.types import Finding, WatermarkEvidence
@@ -40,7 +41,8 @@ class WatermarkSource:
                 "This installation has no watermark key, so it cannot look for marks of its own."
             )
             return [WatermarkEvidence(Finding.UNREADABLE, reason)]
-        return [reader.read(candidate.raster)]
+        answer = reader.read(candidate.raster)
+        return [replace(answer, reason=f"{answer.reason[:1].upper()}{answer.reason[1:]}.")]
 
 
 def build_source(context: SourceContext) -> WatermarkSource:
