@@ -16,7 +16,7 @@ from provenance.manifest.source_types import classify_source_type
 from provenance.types import History, SourceClaim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 __all__ = ["ClaimFinding", "Walk", "content_manifest_label", "walk_claims"]
 
@@ -75,14 +75,15 @@ class _Visit:
     is_damaged: bool
 
 
-def walk_claims(report: Mapping[str, Any]) -> Walk:
+def walk_claims(report: Mapping[str, Any], updates: Collection[str] = ()) -> Walk:
     """Walks from the active manifest through all that the picture was made of.
 
     Args:
         report: The engine's ``json()`` view; untrusted.
+        updates: Labels of the update manifests.
     """
     manifests = mapping_of(report.get("manifests"))
-    active = report.get("active_manifest")
+    active = text_of(report.get("active_manifest"))
     findings: list[ClaimFinding] = []
     states: set[History] = set()
     queue = deque([_Visit(active, is_component=False, is_damaged=False)] if active else [])
@@ -103,7 +104,7 @@ def walk_claims(report: Mapping[str, Any]) -> Walk:
                 is_component = visit.is_component or ingredient.get("relationship") != "parentOf"
                 is_damaged = visit.is_damaged or state is History.DAMAGED_INGREDIENT
                 queue.append(_Visit(child, is_component, is_damaged))
-    content = mapping_of(manifests.get(content_manifest_label(report) or ""))
+    content = mapping_of(manifests.get(content_manifest_label(report, updates) or ""))
     return Walk(
         strongest=min(findings, key=lambda one: _STRENGTH.index(one.claim), default=None),
         history=_worst(states),
@@ -112,42 +113,23 @@ def walk_claims(report: Mapping[str, Any]) -> Walk:
     )
 
 
-def content_manifest_label(report: Mapping[str, Any]) -> str | None:
+def content_manifest_label(report: Mapping[str, Any], updates: Collection[str]) -> str | None:
     """Label of the manifest that speaks of the content: past update manifests, to their parent.
 
     Source: C2PA 2.5 "Update Manifests": no hard binding, exactly one parentOf ingredient.
+
+    Args:
+        report: The engine's ``json()`` view; untrusted.
+        updates: Labels of the update manifests, as the engine tells them by their box type.
     """
     manifests = mapping_of(report.get("manifests"))
     label = report.get("active_manifest")
     for _ in range(MAX_MANIFESTS):
-        if not isinstance(label, str):
-            return None
-        manifest = mapping_of(manifests.get(label))
-        parent = _update_parent(manifest)
-        if parent is None or parent == label:
-            return label
-        label = parent
-    return None
-
-
-def _update_parent(manifest: Mapping[str, Any]) -> str | None:
-    """Label of the parent when the manifest changes nothing of the content."""
-    names = {a.get("action") for a in _actions(manifest)}
-    # Source: C2PA 2.5 "Update Manifests": the only actions that they may hold.
-    if not names or names - {
-        "c2pa.opened",
-        "c2pa.edited.metadata",
-        "c2pa.published",
-        "c2pa.redacted",
-    }:
-        return None
-    if any("digitalSourceType" in action for action in _actions(manifest)):
-        return None
-    own = list(_own_past(manifest))
-    if len(own) != 1 or own[0].get("relationship") != "parentOf":
-        return None
-    parent = own[0].get("active_manifest")
-    return parent if isinstance(parent, str) else None
+        if not isinstance(label, str) or label not in updates:
+            break
+        own = list(_own_past(mapping_of(manifests.get(label))))
+        label = own[0].get("active_manifest") if len(own) == 1 else None
+    return label if isinstance(label, str) and label not in updates else None
 
 
 # -- statements --------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from provenance.errors import ConfigError, DeliveryError
 from provenance.files import write_file_atomic
+from provenance.manifest.certificates import parse_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -300,22 +301,23 @@ def _pkcs8(key: _PrivateKey) -> bytes:
 
 def _read_roots(path: Path) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates(path.read_bytes())
+        pem = path.read_bytes()
     except FileNotFoundError:
         return []
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{path} is not a readable list of certificates; move it away and run again"
+    except OSError as error:
+        raise DeliveryError(
+            f"{path} cannot be read ({error.strerror}); choose another COUNTERMARK_HOME"
         ) from error
+    return parse_certificates(pem, name=str(path))
 
 
 def _load_intermediate(paths: DevChain) -> _Issuer:
     try:
-        middle = x509.load_pem_x509_certificates(paths.chain_file.read_bytes())[1]
+        middle = parse_certificates(paths.chain_file.read_bytes(), name=str(paths.chain_file))[1]
         key = serialization.load_pem_private_key(
             paths.intermediate_key_file.read_bytes(), password=None
         )
-    except (OSError, ValueError, TypeError, IndexError) as error:
+    except (OSError, ValueError, TypeError, IndexError, ConfigError) as error:
         raise ConfigError(
             f"{paths.chain_file.parent} holds no complete development chain to renew; "
             "make one with: countermark keys init"

@@ -96,7 +96,7 @@ def interpret(reading: sdk.EngineReading, *, credential: Credential) -> Manifest
     active = _crjson_manifest(reading.crjson, label)
     time = _signing_time(codes, reading, active)
     signer, trust_list = _signer(codes, reading, time)
-    walk = walk_claims(reading.report)
+    walk = walk_claims(reading.report, _updates(reading))
     damaged = any(failure_kind(c) is FailureKind.INGREDIENT for c in codes.failures)
     damaged = damaged or bool(codes.delta_failures)
     strongest = walk.strongest
@@ -264,6 +264,14 @@ def _crjson_manifest(crjson: Mapping[str, Any], label: Any) -> Mapping[str, Any]
     return {}
 
 
+def _updates(reading: sdk.EngineReading) -> frozenset[str]:
+    return frozenset(
+        str(manifest.get("label"))
+        for manifest in values_of(reading.crjson.get("manifests"), limit=_MAX_CODES)
+        if manifest.get("isUpdateManifest") is True
+    )
+
+
 def _certificate(active: Mapping[str, Any]) -> Mapping[str, Any]:
     return mapping_of(mapping_of(active.get("signature")).get("certificateInfo"))
 
@@ -274,7 +282,7 @@ def _signer_name(active: Mapping[str, Any]) -> str | None:
 
 
 def _claim_generator(reading: sdk.EngineReading) -> str | None:
-    label = content_manifest_label(reading.report)
+    label = content_manifest_label(reading.report, _updates(reading))
     manifest = mapping_of(mapping_of(reading.report.get("manifests")).get(label or ""))
     for info in values_of(manifest.get("claim_generator_info"), limit=1):
         parts = (text_of(info.get("name")), text_of(info.get("version")))
@@ -289,7 +297,7 @@ def _signed_at(reading: sdk.EngineReading, active: Mapping[str, Any]) -> str | N
     stamped = time_of(stamp.get("timestamp"))
     if stamped is not None:
         return stamped
-    label = content_manifest_label(reading.report)
+    label = content_manifest_label(reading.report, _updates(reading))
     assertions = mapping_of(_crjson_manifest(reading.crjson, label).get("assertions"))
     for name, data in assertions.items():
         if name.startswith("c2pa.actions"):
@@ -300,7 +308,7 @@ def _signed_at(reading: sdk.EngineReading, active: Mapping[str, Any]) -> str | N
 
 def _soft_bindings(reading: sdk.EngineReading) -> Iterator[SoftBinding]:
     # crJSON, because the other view shows byte strings and lists of integers alike.
-    label = content_manifest_label(reading.report)
+    label = content_manifest_label(reading.report, _updates(reading))
     assertions = mapping_of(_crjson_manifest(reading.crjson, label).get("assertions"))
     left = _MAX_SOFT_BINDINGS
     for name, data in assertions.items():

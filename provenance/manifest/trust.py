@@ -16,13 +16,14 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from provenance.errors import ConfigError
+from provenance.manifest.certificates import parse_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from importlib.resources.abc import Traversable
     from pathlib import Path
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "TrustSettings",
     "default_trust",
     "load_anchors",
+    "next_update",
     "no_trust",
     "parse_anchors",
     "with_anchors",
@@ -105,10 +107,9 @@ def default_trust() -> TrustSettings:
     Raises:
         ConfigError: A shipped list was altered: its digest differs from the one beside it.
     """
-    folder = files("provenance.manifest").joinpath("trust_lists")
-    index = json.loads(folder.joinpath("lists.json").read_text(encoding="utf-8"))
+    folder = _list_folder()
     lists = []
-    for entry in index["lists"]:
+    for entry in _index():
         pem = folder.joinpath(entry["file"]).read_bytes()
         if hashlib.sha256(pem).hexdigest() != entry["sha256"]:
             raise ConfigError(
@@ -126,6 +127,22 @@ def default_trust() -> TrustSettings:
     return TrustSettings(tuple(lists))
 
 
+def next_update() -> date | None:
+    """The day by which a newer edition of the shipped lists is due."""
+    days = [date.fromisoformat(entry["next_update"]) for entry in _index()]
+    return min(days, default=None)
+
+
+def _list_folder() -> Traversable:
+    return files("provenance.manifest").joinpath("trust_lists")
+
+
+def _index() -> list[dict[str, str]]:
+    text = _list_folder().joinpath("lists.json").read_text(encoding="utf-8")
+    lists: list[dict[str, str]] = json.loads(text)["lists"]
+    return lists
+
+
 def parse_anchors(
     pem: bytes, *, name: str, kind: AnchorKind, dated: date | None = None
 ) -> AnchorList:
@@ -135,13 +152,7 @@ def parse_anchors(
         ConfigError: It holds no certificate, or something that is not one.
     """
     # The engine takes garbage in silence and then trusts nobody, so it never sees any.
-    try:
-        certificates = x509.load_pem_x509_certificates(pem)
-    except ValueError as error:
-        raise ConfigError(
-            f"trust anchors {name}: not a list of PEM certificates; each must stand between "
-            "BEGIN CERTIFICATE and END CERTIFICATE"
-        ) from error
+    certificates = parse_certificates(pem, name=f"trust anchors {name}")
     der = dict.fromkeys(c.public_bytes(Encoding.DER) for c in certificates)
     return AnchorList(name=name, kind=kind, certificates=tuple(der), dated=dated)
 

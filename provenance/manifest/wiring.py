@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provenance.errors import ConfigError
-from provenance.manifest.pki import DevChain, create_dev_chain
+from provenance.manifest.keyring import ensure_dev_chain
 from provenance.manifest.signing import ManifestSigner, TimestampPolicy
 from provenance.manifest.trust import (
     AnchorKind,
@@ -90,14 +90,18 @@ def load_signer(settings: Settings) -> Signer:
     return signer
 
 
-def ensure_keys(settings: Settings) -> DevChain | None:
+def ensure_keys(settings: Settings) -> bool:
     """Makes a development chain where the settings name no own files and none exist yet.
 
+    A development leaf that has ended is renewed under its root; own certificates are never
+    touched.
+
     Returns:
-        Where it lies, or None when nothing had to be made.
+        Whether something was made.
+
+    Raises:
+        DeliveryError: The keys folder cannot be written.
     """
-    paths = DevChain.in_folder(settings.keys_folder)
-    names_own = bool(settings.manifest.chain_file or settings.manifest.key_file)
-    if names_own or paths.chain_file.exists() or paths.key_file.exists():
-        return None
-    return create_dev_chain(settings.keys_folder)
+    if settings.manifest.chain_file or settings.manifest.key_file:
+        return False
+    return ensure_dev_chain(settings.keys_folder)

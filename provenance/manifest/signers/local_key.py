@@ -10,17 +10,19 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from provenance.errors import ConfigError
+from provenance.manifest.certificates import parse_certificates
 from provenance.manifest.pki import is_development_certificate
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from cryptography import x509
 
 __all__ = ["LocalKeySigner", "load_private_key"]
 
@@ -52,7 +54,7 @@ class LocalKeySigner:
         Raises:
             ConfigError: Either cannot be used; says why and what to do.
         """
-        chain = _load_chain(chain_pem)
+        chain = parse_certificates(chain_pem, name="the certificate chain")
         self._key = load_private_key(key_pem, name="the signing key")
         self._alg, self._hash = _algorithm(self._key)
         if chain[0].public_key() != self._key.public_key():
@@ -173,16 +175,6 @@ def _algorithm(key: SigningKey) -> tuple[str, hashes.HashAlgorithm]:
             f"the signing key lies on the curve {key.curve.name}; C2PA allows P-256, P-384, P-521"
         )
     return _CURVES[key.curve.name]
-
-
-def _load_chain(chain_pem: bytes) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(chain_pem)
-    except ValueError as error:
-        raise ConfigError(
-            "the certificate chain is not PEM; it must hold the leaf, then the intermediates, "
-            "each between BEGIN CERTIFICATE and END CERTIFICATE"
-        ) from error
 
 
 def _mismatch_message(chain: list[x509.Certificate], key: SigningKey) -> str:
