@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from provenance.imaging import decode_image, encode_image
-from provenance.manifest.heal import heal, split_shell
+from provenance.manifest.heal import heal, insert_store, split_shell
 from provenance.types import EncodedImage, MediaType, RasterImage
 
 if TYPE_CHECKING:
@@ -80,10 +80,11 @@ def change_one_pixel(asset: SignedAsset) -> EncodedImage:
 
 
 def move_manifest(asset: SignedAsset) -> EncodedImage:
-    """Puts our manifest around a picture that we did not make."""
+    """Puts our manifest into a picture that we did not make."""
     height, width = decode_image(asset.image.data).pixels.shape[:2]
     stranger = encode_image(_draw_strange_picture(width, height), MediaType.PNG)
-    return _with_shell_of(asset, stranger)
+    moved = insert_store(stranger.data, MediaType.PNG, asset.manifest_store)
+    return EncodedImage(moved, MediaType.PNG)
 
 
 def _with_shell_of(asset: SignedAsset, picture: EncodedImage) -> EncodedImage:
@@ -108,6 +109,6 @@ ATTACKS: tuple[Attack, ...] = (
     Attack(
         "one pixel changed", "somebody touched one pixel and kept the manifest", change_one_pixel
     ),
-    Attack("manifest moved", "our manifest put around somebody else's picture", move_manifest),
+    Attack("manifest moved", "our manifest put into somebody else's picture", move_manifest),
 )
 """In the order of the table; the first is no attack."""
