@@ -1,0 +1,97 @@
+"""What people see on a terminal; texts of strangers can neither style nor steer it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from detector.display import show_answers
+from detector.schemas import VerdictView, view_verdict
+from provenance.types import (
+    Assurance,
+    Credential,
+    Finding,
+    ManifestEvidence,
+    ManifestReport,
+    MetadataEvidence,
+    Origin,
+    RecordId,
+    RegistryEvidence,
+    SourceFailure,
+    Verdict,
+    WatermarkEvidence,
+)
+
+
+def verdict() -> Verdict:
+    evidence = (
+        ManifestEvidence(Finding.ABSENT, "No manifest.", ManifestReport(Credential.NONE)),
+        WatermarkEvidence(Finding.PRESENT, "A mark.", "stripe", RecordId("0" * 16), 1e-9, "k1"),
+        RegistryEvidence(Finding.ABSENT, "No record."),
+        MetadataEvidence(Finding.PRESENT, "A label.", tool="x", detail={"steps": 20}),
+        SourceFailure("other", "It broke."),
+    )
+    return Verdict(
+        Origin.MACHINE_MADE,
+        Assurance.HINT,
+        RecordId("0" * 16),
+        evidence,
+        ("First.", "Second.", "A mark.", "More."),
+        "ladder-1/hint",
+        {"C2PA": "2026-08-05"},
+    )
+
+
+def view(**changes: Any) -> VerdictView:
+    return view_verdict(verdict(), file="a.png", sha256="0" * 64, **changes)
+
+
+def test_view_has_the_promised_fields_and_reads_back() -> None:
+    dumped = view().model_dump(mode="json")
+    assert list(dumped) == [
+        "file",
+        "sha256",
+        "origin",
+        "assurance",
+        "record_id",
+        "evidence",
+        "reasons",
+        "policy_id",
+        "list_dates",
+        "error",
+    ]
+    assert [item["source"] for item in dumped["evidence"]] == [
+        "c2pa",
+        "watermark",
+        "registry",
+        "metadata",
+        "other",
+    ]
+    assert all({"source", "finding", "reason"} <= item.keys() for item in dumped["evidence"])
+    assert VerdictView.model_validate(dumped) == view()
+
+
+def test_answers_show_origin_assurance_evidence_and_reasons(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_answers([view().model_dump(mode="json"), {"file": "b", "error": "b does not exist"}])
+    shown = capsys.readouterr()
+    for words in ("machine_made", "hint", "A mark.", "Second.", "More.", "other"):
+        assert words in shown.out
+    assert shown.out.count("A mark.") == 1
+    assert "b does not exist" in shown.err
+
+
+@pytest.mark.parametrize("text", ["[bold]x[/]", "\x1b[31mred\x1b[0m", "a\nb", "[/"])
+def test_texts_of_strangers_are_shown_as_they_are(
+    capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    answer = view().model_dump(mode="json")
+    answer["file"] = answer["reasons"][1] = text
+    show_answers([answer, {"file": text, "error": f"{text} is odd"}])
+    shown = capsys.readouterr()
+    assert "\x1b" not in shown.out + shown.err
+    if text.isprintable():
+        assert text in shown.out
+        assert text in shown.err

@@ -1,0 +1,242 @@
+"""A mark is a search key: the record speaks only for the picture that agrees with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from detector.evidence.embedding import EmbeddingSource
+from detector.evidence.registry import RegistrySource
+from detector.joining import RegistryJoin
+from detector.policy import STANDARD, decide
+from provenance.imaging import encode_image, open_candidate
+from provenance.manifest.trust import no_trust
+from provenance.testing.pictures import flat_picture, natural_picture
+from provenance.testing.twins_marks import MeanHasher, ThumbnailEmbedder
+from provenance.testing.twins_registry import MemoryRecordStore
+from provenance.types import (
+    AssetInfo,
+    Assurance,
+    Finding,
+    Fingerprints,
+    MatchBasis,
+    MatchTier,
+    MediaType,
+    Origin,
+    RecordId,
+    RecordKind,
+    RegistryEvidence,
+    RegistryRecord,
+    WatermarkEvidence,
+)
+
+if TYPE_CHECKING:
+    from provenance.types import Candidate, Evidence, RasterImage
+
+HASHER = MeanHasher()
+EMBEDDER = ThumbnailEmbedder()
+
+
+def candidate_of(picture: RasterImage, media_type: MediaType = MediaType.PNG) -> Candidate:
+    return open_candidate(encode_image(picture, media_type).data, name="candidate")
+
+
+def register(
+    store: MemoryRecordStore, candidate: Candidate, kind: RecordKind = RecordKind.GENERATED
+) -> RecordId:
+    """Records a picture as the generator would; its manifest store is not a real one."""
+    assert candidate.raster is not None
+    assert candidate.pixel_sha256 is not None
+    record_id = store.reserve().record_id
+    asset = AssetInfo(
+        sha256=candidate.sha256,
+        pixel_sha256=candidate.pixel_sha256,
+        media_type=MediaType.PNG,
+        width_px=candidate.raster.width_px,
+        height_px=candidate.raster.height_px,
+        size_bytes=len(candidate.data),
+    )
+    record = RegistryRecord(
+        record_id=record_id,
+        kind=kind,
+        created_at=datetime(2026, 11, 23, tzinfo=UTC),
+        asset=asset,
+        model=None,
+        parameters={},
+        safety=None,
+        watermark=None,
+        fingerprints=Fingerprints(HASHER.hash(candidate.raster), EMBEDDER.encode(candidate.raster)),
+        manifest_label=f"urn:c2pa:{record_id}",
+        manifest_store=b"no store",
+        claim_generator="test",
+    )
+    store.commit(record)
+    return record_id
+
+
+@pytest.fixture
+def store() -> MemoryRecordStore:
+    return MemoryRecordStore()
+
+
+def source(store: MemoryRecordStore | None, max_distance_bits: int = 31) -> RegistrySource:
+    return RegistrySource(lambda: store, lambda: HASHER, max_distance_bits=max_distance_bits)
+
+
+def join(store: MemoryRecordStore | None) -> RegistryJoin:
+    return RegistryJoin(lambda: store, lambda: HASHER, no_trust())
+
+
+def mark(record_id: RecordId | None) -> WatermarkEvidence:
+    return WatermarkEvidence(Finding.PRESENT, "A mark.", "stripe", record_id, 1e-9, "k1")
+
+
+def registry_hits(evidence: list[Evidence]) -> list[RegistryEvidence]:
+    return [e for e in evidence if isinstance(e, RegistryEvidence)]
+
+
+PICTURE = natural_picture(96, 96, seed=1)
+OTHER = natural_picture(96, 96, seed=2)
+
+
+def test_same_file_and_same_pixels_are_exact(store: MemoryRecordStore) -> None:
+    original = candidate_of(PICTURE)
+    record_id = register(store, original)
+    (hit,) = source(store).collect(original)
+    assert isinstance(hit, RegistryEvidence)
+    assert (hit.basis, hit.tier, hit.record_id) == (
+        MatchBasis.FILE_HASH,
+        MatchTier.EXACT,
+        record_id,
+    )
+    saved_again = open_candidate(original.data + b"trailing", name="same pixels")
+    (hit,) = source(store).collect(saved_again)
+    assert isinstance(hit, RegistryEvidence)
+    assert (hit.basis, hit.tier) == (MatchBasis.PIXEL_HASH, MatchTier.EXACT)
+
+
+def test_anybodys_black_picture_is_not_called_a_registered_one(store: MemoryRecordStore) -> None:
+    black = candidate_of(flat_picture(64, 64, rgb=(0, 0, 0)))
+    register(store, black)
+    (hit,) = source(store).collect(open_candidate(black.data + b"x", name="another black"))
+    assert isinstance(hit, RegistryEvidence)
+    assert hit.tier is MatchTier.UNCONFIRMED
+    assert decide([hit], STANDARD, {}).assurance is Assurance.HINT
+
+
+def test_a_likeness_is_shown_and_decides_nothing(store: MemoryRecordStore) -> None:
+    record_id = register(store, candidate_of(PICTURE))
+    evidence = source(store, 60).collect(candidate_of(PICTURE, MediaType.JPEG))
+    (hit,) = registry_hits(list(evidence))
+    assert (hit.tier, hit.record_id) == (MatchTier.SIMILAR, record_id)
+    assert hit.distance_bits is not None
+    assert decide(evidence, STANDARD, {}).origin is Origin.UNKNOWN
+
+
+def test_an_unknown_picture_is_absent_and_no_registry_unreadable(store: MemoryRecordStore) -> None:
+    (answer,) = source(store).collect(candidate_of(PICTURE))
+    assert answer.finding is Finding.ABSENT
+    (answer,) = source(None).collect(candidate_of(PICTURE))
+    assert answer.finding is Finding.UNREADABLE
+
+
+def test_embedding_neighbours_are_similar_only(store: MemoryRecordStore) -> None:
+    record_id = register(store, candidate_of(PICTURE))
+    near = EmbeddingSource(lambda: store, lambda: EMBEDDER, min_cosine=0.9)
+    evidence = near.collect(candidate_of(PICTURE, MediaType.JPEG))
+    (hit,) = registry_hits(list(evidence))
+    assert (hit.tier, hit.basis, hit.record_id) == (
+        MatchTier.SIMILAR,
+        MatchBasis.EMBEDDING,
+        record_id,
+    )
+    assert decide(evidence, STANDARD, {}).origin is Origin.UNKNOWN
+    assert not EmbeddingSource(lambda: store, lambda: None, min_cosine=0.9).collect(
+        candidate_of(PICTURE)
+    )
+
+
+def test_mark_and_agreeing_picture_are_registered(store: MemoryRecordStore) -> None:
+    record_id = register(store, candidate_of(PICTURE))
+    copy = candidate_of(PICTURE, MediaType.JPEG)
+    evidence = join(store).join(copy, [mark(record_id)])
+    hit = registry_hits(list(evidence))[0]
+    assert (hit.basis, hit.record_id) == (MatchBasis.WATERMARK, record_id)
+    verdict = decide(evidence, STANDARD, {})
+    assert (verdict.origin, verdict.assurance, verdict.record_id) == (
+        Origin.MACHINE_MADE,
+        Assurance.REGISTERED,
+        record_id,
+    )
+
+
+def test_a_mark_on_another_picture_is_a_transplant(store: MemoryRecordStore) -> None:
+    record_id = register(store, candidate_of(PICTURE))
+    evidence = join(store).join(candidate_of(OTHER), [mark(record_id)])
+    (hit,) = registry_hits(list(evidence))
+    assert hit.tier is MatchTier.TRANSPLANT
+    verdict = decide(evidence, STANDARD, {})
+    assert (verdict.origin, verdict.assurance) == (Origin.CONFLICTING, Assurance.REGISTERED)
+
+
+def test_a_mark_on_a_plain_picture_is_unconfirmed(store: MemoryRecordStore) -> None:
+    record_id = register(store, candidate_of(PICTURE))
+    evidence = join(store).join(
+        candidate_of(flat_picture(64, 64, rgb=(9, 9, 9))), [mark(record_id)]
+    )
+    (hit,) = registry_hits(list(evidence))
+    assert hit.tier is MatchTier.UNCONFIRMED
+    assert decide(evidence, STANDARD, {}).assurance is Assurance.HINT
+
+
+def test_a_mark_whose_record_is_elsewhere_is_a_hint(store: MemoryRecordStore) -> None:
+    evidence = join(store).join(candidate_of(PICTURE), [mark(RecordId("00000000000000aa"))])
+    (hit,) = registry_hits(list(evidence))
+    assert (hit.tier, hit.finding) == (MatchTier.NO_RECORD, Finding.ABSENT)
+    verdict = decide(evidence, STANDARD, {})
+    assert (verdict.origin, verdict.assurance, verdict.record_id) == (
+        Origin.MACHINE_MADE,
+        Assurance.HINT,
+        None,
+    )
+
+
+def test_hashes_of_another_kind_are_never_compared(store: MemoryRecordStore) -> None:
+    record_id = register(store, candidate_of(PICTURE))
+    record = store.records[record_id]
+    known = record.fingerprints.perceptual_hash
+    assert known is not None
+    store.records[record_id] = replace(
+        record, fingerprints=Fingerprints(replace(known, algorithm="another-1"))
+    )
+    evidence = join(store).join(candidate_of(PICTURE), [mark(record_id)])
+    assert registry_hits(list(evidence))[0].tier is MatchTier.UNCONFIRMED
+
+
+def test_a_likeness_of_the_confirmed_record_is_left_out(store: MemoryRecordStore) -> None:
+    record_id = register(store, candidate_of(PICTURE))
+    copy = candidate_of(PICTURE, MediaType.JPEG)
+    found = [*source(store, 60).collect(copy), mark(record_id)]
+    assert registry_hits(found)[0].tier is MatchTier.SIMILAR
+    joined = join(store).join(copy, found)
+    assert MatchTier.SIMILAR not in {hit.tier for hit in registry_hits(list(joined))}
+
+
+def test_join_without_registry_or_mark_leaves_evidence_alone(store: MemoryRecordStore) -> None:
+    evidence = [mark(None)]
+    assert list(join(store).join(candidate_of(PICTURE), evidence)) == evidence
+    assert list(join(None).join(candidate_of(PICTURE), [mark(RecordId("0" * 16))])) == [
+        mark(RecordId("0" * 16))
+    ]
+
+
+def test_a_candidate_that_does_not_decode_is_joined_too(store: MemoryRecordStore) -> None:
+    original = candidate_of(PICTURE)
+    register(store, original)
+    broken = replace(original, raster=None, pixel_sha256=None)
+    evidence = source(store).collect(broken)
+    joined = join(store).join(broken, evidence)
+    assert decide(joined, STANDARD, {}).assurance is Assurance.REGISTERED
