@@ -39,13 +39,13 @@ h1 { font-size: 1.9rem; margin: 0; } h2 { margin: 2.5rem 0 .3rem; font-size: 1.2
 .lead { max-width: 60rem; } code { font-size: .85em; overflow-wrap: anywhere; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(22rem, 1fr)); gap: 1rem; }
 .card { border: 1px solid var(--line); border-radius: .6rem; padding: .8rem; display: grid;
-  grid-template-columns: 160px 1fr; gap: .9rem; align-content: start; }
-.card img { width: 160px; border-radius: .35rem; display: block; }
+  grid-template-columns: 130px 1fr; gap: .9rem; align-content: start; }
+.card img { width: 130px; border-radius: .35rem; display: block; }
 .card h3 { margin: 0; font-size: 1rem; }
 .story { margin: .1rem 0 .5rem; font-size: .85rem; opacity: .8; }
 .answer { font-weight: 650; } .answer.good { color: var(--good); }
 .answer.warn { color: var(--warn); }
-ul.marks { list-style: none; margin: .4rem 0 0; padding: 0; font-size: .85rem; }
+ul.marks { grid-column: 1 / -1; list-style: none; margin: 0; padding: 0; font-size: .85rem; }
 ul.marks li { padding-left: 1.3rem; text-indent: -1.3rem; }
 ul.marks b { display: inline-block; width: 1.3rem; text-indent: 0; }
 details { grid-column: 1 / -1; font-size: .85rem; } summary { cursor: pointer; }
@@ -107,8 +107,8 @@ def _card(trial: Trial) -> str:
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in trial.verdict.reasons)
     return f"""<article class=card><img alt="the picture after: {escape(trial.attack.name)}"
  src="{_thumbnail(trial.image.data)}"><div><h3>{escape(trial.attack.name)}</h3>
-<p class=story>{escape(trial.attack.story)}</p>{_answer(trial.verdict)}
-<ul class=marks>{marks}</ul></div>
+<p class=story>{escape(trial.attack.story)}</p>{_answer(trial.verdict)}</div>
+<ul class=marks>{marks}</ul>
 <details><summary>what this means, and what it does not</summary>
 <ul>{reasons}</ul></details></article>"""
 
