@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Plane = NDArray[np.float32]
+    Plane = NDArray[np.floating]
 
 __all__ = ["FINE", "PINK", "SOFT", "field", "ridge_line"]
 
@@ -39,7 +39,8 @@ def _tile(slope: float, index: int) -> Plane:
     spectrum /= frequency**slope
     spectrum[0, 0] = 0
     tile = np.fft.irfft2(spectrum, s=(_TILE_PX, _TILE_PX))
-    return (tile / tile.std()).astype(np.float32)
+    unit: Plane = (tile / tile.std()).astype(np.float32)
+    return unit
 
 
 def field(
@@ -60,7 +61,8 @@ def field(
     rows = (top + np.round(np.arange(shape[0]) * stretch).astype(int)) % _TILE_PX
     columns = (left + np.arange(shape[1])) % _TILE_PX
     # One gather of rows, one of columns: far cheaper than a two-dimensional index.
-    return _tile(slope, int(rng.integers(_TILES)))[rows][:, columns]
+    window: Plane = _tile(slope, int(rng.integers(_TILES)))[rows][:, columns]
+    return window
 
 
 def ridge_line(rng: np.random.Generator, *, width: int, roughness: float) -> Plane:
@@ -77,4 +79,5 @@ def ridge_line(rng: np.random.Generator, *, width: int, roughness: float) -> Pla
     amplitude = np.where(waves >= 1, np.maximum(waves, lowest) ** -slope, 0)
     phase = rng.uniform(0, 2 * np.pi, size=waves.size)
     line = np.fft.irfft(amplitude * np.exp(1j * phase), n=width)
-    return (line / np.abs(line).max()).astype(np.float32)
+    outline: Plane = (line / np.abs(line).max()).astype(np.float32)
+    return outline

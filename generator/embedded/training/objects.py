@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from generator.embedded.training.palette import Rgb
 
-    Plane = NDArray[np.float32]
+    Plane = NDArray[np.floating]
 
 __all__ = ["ASPECTS", "Box", "Layer", "Shade", "draw_thing", "outline"]
 
@@ -63,7 +63,7 @@ class Layer:
     """A soft mask (H, W) in 0..1 and the colour (H, W, 3) to paint there."""
 
     mask: Plane
-    colour: NDArray[np.float32]
+    colour: NDArray[np.floating]
 
 
 def _soft(distance: Plane, box: Box) -> Plane:
@@ -92,12 +92,12 @@ def _disc(box: Box, *, centre: tuple[float, float], radii: tuple[float, float]) 
     return _soft((reach - 1) * min(radii), box)
 
 
-def _tint(colour: Rgb, shade: Plane) -> NDArray[np.float32]:
-    tinted: NDArray[np.float32] = np.asarray(colour, dtype=np.float32) * shade[..., None]
+def _tint(colour: Rgb, shade: Plane) -> NDArray[np.floating]:
+    tinted: NDArray[np.floating] = np.asarray(colour, dtype=np.float32) * shade[..., None]
     return tinted
 
 
-def _plain(colour: Rgb, box: Box, strength: float = 1.0) -> NDArray[np.float32]:
+def _plain(colour: Rgb, box: Box, strength: float = 1.0) -> NDArray[np.floating]:
     return _tint(colour, np.full(box.u.shape, strength, dtype=np.float32))
 
 
@@ -105,13 +105,15 @@ def _relief(box: Box, shade: Shade, rng: np.random.Generator, *, amount: float) 
     """Brightness about 1: lit from one side, with texture."""
     texture = field(rng, shape=box.u.shape, slope=PINK)
     side: Plane = 1 + 0.16 * shade.light * box.u + amount * texture
-    return np.clip(side, 0.45, 1.3)
+    clipped: Plane = np.clip(side, 0.45, 1.3)
+    return clipped
 
 
 def _boards(box: Box, *, rows: int) -> Plane:
     """Darker seams between boards, tiles or cloth panels: 1 between, 0.8 on seams."""
     phase = np.abs((box.v * rows) % 1 - 0.5)
-    return (1 - 0.22 * (phase > 0.42)).astype(np.float32)
+    seams: Plane = 1 - 0.22 * (phase > 0.42)
+    return seams
 
 
 def _house(box: Box, shade: Shade, rng: np.random.Generator) -> Sequence[Layer]:
@@ -276,7 +278,7 @@ def outline(thing: Thing, side_px: int) -> NDArray[np.bool_]:
     box = unit_box(height=side_px, width=side_px)
     marker: Rgb = (1.0, 0.0, 0.0)
     shade = Shade(colour=marker, light=0.0, window=(0.0, 1.0, 1.0))
-    picture = np.zeros((side_px, side_px, 3), dtype=np.float32)
+    picture: NDArray[np.floating] = np.zeros((side_px, side_px, 3), dtype=np.float32)
     picture[..., 2] = 1
     for layer in draw_thing(thing, box=box, shade=shade, rng=np.random.default_rng(0)):
         mask = layer.mask[..., None]

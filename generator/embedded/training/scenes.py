@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from generator.embedded.training.captions import SceneSpec, Subject
 
-    Plane = NDArray[np.float32]
-    Picture = NDArray[np.float32]
+    Plane = NDArray[np.floating]
+    Picture = NDArray[np.floating]
 
 __all__ = ["SIDE_PX", "draw_scene"]
 
@@ -92,7 +92,8 @@ def _paint_sky(stage: _Stage) -> Picture:
     bands = zip(stage.light.zenith, stage.light.middle, stage.light.horizon, strict=True)
     sky = np.stack([np.interp(height, stops, band) for band in bands], axis=-1)
     warm = stage.noise(SOFT) * 0.035
-    return (sky * (1 + np.stack([warm, 0 * warm, -warm], axis=-1))).astype(np.float32)
+    warmed: Picture = sky * (1 + np.stack([warm, 0 * warm, -warm], axis=-1))
+    return warmed.astype(np.float32)
 
 
 def _paint_stars(stage: _Stage, sky: Picture) -> Picture:
@@ -174,19 +175,22 @@ def _land_texture(stage: _Stage, depth: Plane) -> Plane:
     tufts = stage.noise(FINE, stretch=0.5 if stage.spec.ground is Ground.WHEAT else 1.0)
     rolls = stage.noise(SOFT, stretch=2.0)
     texture = 0.9 + 0.2 * depth + coarse * rolls + grain * tufts * (0.4 + depth)
-    return np.clip(texture + 0.5 * coarse * stage.noise(PINK), 0.35, 1.5).astype(np.float32)
+    brightness: Plane = np.clip(texture + 0.5 * coarse * stage.noise(PINK), 0.35, 1.5)
+    return brightness
 
 
 def _paint_land(stage: _Stage, picture: Picture, first: float) -> Picture:
     """Paints two or three ridges of ground from ``first`` (a row share) downwards."""
     base = _times(GROUNDS[stage.spec.ground], stage.light.land)
     tops = np.linspace(first, 0.9, 3)[:2]
+    # On white the same drift of hue would look like mother-of-pearl.
+    hue = 0.035 if stage.spec.ground is Ground.SNOW else 0.07
     for index, top in enumerate(tops):
         line = ridge_line(stage.rng, width=stage.shape[1], roughness=0.0)
         edge = top + 0.035 * line[None, :]
         mask = np.clip((stage.rows - edge) * stage.shape[0], 0, 1)
         depth = np.clip((stage.rows - edge) / 0.4, 0, 1)
-        land = _surface(stage, base, _land_texture(stage, depth), hue=0.07)
+        land = _surface(stage, base, _land_texture(stage, depth), hue=hue)
         fade = 0.28 * (1 - index) * np.exp(-((stage.rows - edge) / 0.08))
         picture = _mix(picture, _mix(land, stage.light.haze, np.clip(fade, 0, 0.4)), mask)
     return picture
@@ -238,10 +242,13 @@ def _paint_subject(stage: _Stage, picture: Picture, subject: Subject) -> Picture
     if subject.thing is not Thing.BALLOON:
         picture = _paint_contact(stage, picture, (top + height, left + width // 2, width))
         patch = picture[top : top + height, left : left + width]
+    # Near the viewer, fog is thin.
+    veil = 0.2 if stage.spec.weather is Weather.FOG else 0.0
     drift = 0.05 * field(stage.rng, shape=(height, width), slope=SOFT)
     hue = 1 + np.stack([drift, -drift, 0.5 * drift], axis=-1)
     for layer in draw_thing(subject.thing, box=box, shade=shade, rng=stage.rng):
-        patch = _mix(patch, layer.colour * hue, layer.mask)
+        colour = _mix(layer.colour * hue, stage.light.haze, veil)
+        patch = _mix(patch, colour, layer.mask)
     picture[top : top + height, left : left + width] = patch
     return picture
 
@@ -256,21 +263,20 @@ def _paint_contact(stage: _Stage, picture: Picture, foot: tuple[int, int, int]) 
     return _mix(picture, (0.04, 0.05, 0.1), shadow.astype(np.float32))
 
 
-def _paint_weather(stage: _Stage, picture: Picture) -> Picture:
-    weather = stage.spec.weather
-    if weather is Weather.FOG:
-        veil = np.clip(0.42 + 0.1 * stage.noise(SOFT, stretch=2.0), 0.15, 0.62)
-        far = np.clip(1.35 - np.abs(stage.rows - stage.horizon) * 1.8, 0.5, 1.2)
-        return _mix(picture, stage.light.haze, (veil * far).astype(np.float32))
-    if weather is Weather.RAIN:
-        streaks = stage.noise(FINE).copy()
-        for shift in (1, 2, 4, 8):
-            streaks = 0.5 * (streaks + np.roll(streaks, (2 * shift, shift // 4), axis=(0, 1)))
-        strokes = np.clip(streaks / streaks.std() - 1.3, 0, 1) * 0.3
-        return _mix(picture * 0.9, (0.75, 0.82, 0.92), strokes)
-    if weather is Weather.SNOW:
-        return _mix(picture, (0.96, 0.97, 1.0), _flakes(stage))
-    return picture
+def _paint_fog(stage: _Stage, picture: Picture) -> Picture:
+    """Veils everything, most at the horizon."""
+    veil = np.clip(0.42 + 0.1 * stage.noise(SOFT, stretch=2.0), 0.15, 0.62)
+    far = np.clip(1.35 - np.abs(stage.rows - stage.horizon) * 1.8, 0.5, 1.2)
+    return _mix(picture, stage.light.haze, veil * far)
+
+
+def _paint_rain(stage: _Stage, picture: Picture) -> Picture:
+    """Draws slanting streaks: noise, smeared again and again along one direction."""
+    streaks = stage.noise(FINE).copy()
+    for shift in (1, 2, 4, 8):
+        streaks = 0.5 * (streaks + np.roll(streaks, (2 * shift, shift // 4), axis=(0, 1)))
+    strokes = np.clip(streaks / streaks.std() - 1.3, 0, 1) * 0.3
+    return _mix(picture * 0.9, (0.75, 0.82, 0.92), strokes)
 
 
 def _flakes(stage: _Stage) -> Plane:
@@ -324,7 +330,13 @@ def draw_scene(spec: SceneSpec, *, side_px: int = SIDE_PX) -> NDArray[np.uint8]:
     if spec.has_trees:
         picture = _paint_trees(stage, picture, stage.horizon + 0.01)
     picture = _paint_land(stage, picture, first)
+    if spec.weather is Weather.FOG:
+        picture = _paint_fog(stage, picture)
     if spec.subject is not None:
         picture = _paint_subject(stage, picture, spec.subject)
-    picture = _add_grain(stage, _paint_weather(stage, picture))
+    if spec.weather is Weather.RAIN:
+        picture = _paint_rain(stage, picture)
+    if spec.weather is Weather.SNOW:
+        picture = _mix(picture, (0.96, 0.97, 1.0), _flakes(stage))
+    picture = _add_grain(stage, picture)
     return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
