@@ -121,8 +121,8 @@ class MarkReader:
         if not capacity:
             return WatermarkEvidence(
                 Finding.UNREADABLE,
-                f"the picture ({raster.width_px}x{raster.height_px}) is smaller than {codec.name} "
-                f"reads ({codec.min_side_px} pixels on the short side)",
+                f"{codec.name} cannot read a picture of {raster.width_px}x{raster.height_px} "
+                f"(it needs {codec.min_side_px} pixels on the short side)",
                 codec.name,
             )
         soft = np.stack([codec.extract(raster, strength=s) for s in codec.strengths])
@@ -275,7 +275,7 @@ def _judge_payload(
         (statistics.energy_p_value(r.energy, degrees=r.degrees, readings_tried=tried), key_id)
         for r, key_id in readings
     )
-    if p_value <= statistics.ENERGY_P_VALUE:
+    if p_value <= statistics.PRESENCE_P_VALUE:
         return WatermarkEvidence(
             Finding.UNREADABLE,
             "a mark of this key seems to be there, but its record id cannot be read",
@@ -289,21 +289,19 @@ def _judge_payload(
 def _judge_presence(
     soft: Float32Array, *, codec: str, keys: tuple[WatermarkKey, ...], tried: int
 ) -> WatermarkEvidence:
-    bits = soft.shape[1]
-    agreeing, key_id = max(
-        (int(((row > 0) == framing.frame_presence(key, bits)).sum()), key.key_id)
-        for key in keys
-        for row in soft
-    )
-    p_value = statistics.agreement_p_value(agreeing, bits=bits, readings_tried=tried)
-    if p_value > statistics.PRESENCE_P_VALUE:
+    candidates = [(row, framing.frame_presence(key, row.size), key) for key in keys for row in soft]
+    p_values = [statistics.match_p_value(r, b, readings_tried=tried) for r, b, _ in candidates]
+    best = int(np.argmin(p_values))
+    if p_values[best] > statistics.PRESENCE_P_VALUE:
         return WatermarkEvidence(Finding.ABSENT, f"no presence mark of our keys in {codec}", codec)
+    row, bits, key = candidates[best]
     return WatermarkEvidence(
         Finding.PRESENT,
-        f"our presence mark: {agreeing} of {bits} bits agree; it names no record",
+        f"our presence mark: {_bit_accuracy(row, bits):.0%} of {bits.size} bits agree; "
+        "it names no record",
         codec,
-        p_value=p_value,
-        key_id=key_id,
+        p_value=p_values[best],
+        key_id=key.key_id,
     )
 
 

@@ -26,3 +26,13 @@ class TestDwtDct(CodecTests):
     @pytest.fixture
     def codec(self):
         return load_backend("countermark.codecs", "dwtDct")()
+
+
+@pytest.mark.slow
+class TestRivaGan(CodecTests):
+    # The network's own errors; a tenth of the bits on some photographs.
+    min_clean_accuracy = 0.78
+
+    @pytest.fixture
+    def codec(self):
+        return load_backend("countermark.codecs", "rivaGan")()

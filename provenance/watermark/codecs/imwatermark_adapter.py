@@ -10,6 +10,8 @@ package, and the other way round.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -20,7 +22,7 @@ from provenance.errors import BackendUnavailableError
 if TYPE_CHECKING:
     from provenance.types import BitArray
 
-__all__ = ["quantise_largest_coefficients", "quantise_singular_values"]
+__all__ = ["find_model", "quantise_largest_coefficients", "quantise_singular_values"]
 
 _Real: TypeAlias = npt.NDArray[np.float64]
 
@@ -61,6 +63,22 @@ def quantise_largest_coefficients(frame: _Real, bits: BitArray, *, step: float) 
     marked = frame.copy()
     EmbedMaxDct(bits.astype(int).tolist(), wmLen=bits.size).encode_frame(marked, step)
     return marked
+
+
+def find_model(name: str) -> Path:
+    """Where a model file lies that the package ships; the package itself is not imported.
+
+    Raises:
+        BackendUnavailableError: The package is not installed, or holds no such file.
+    """
+    package = find_spec("imwatermark")
+    path = Path(package.origin).parent / name if package and package.origin else None
+    if path is None or not path.is_file():
+        raise BackendUnavailableError(
+            f"rivaGan needs {name} from invisible-watermark, which is not here; install it with: "
+            "pip install 'countermark[generate]'"
+        )
+    return path
 
 
 def _missing(error: ImportError) -> BackendUnavailableError:

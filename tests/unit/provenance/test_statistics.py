@@ -7,8 +7,8 @@ from provenance.errors import InputError
 from provenance.watermark.payload import CODED_BITS, WatermarkKey, unframe
 from provenance.watermark.statistics import (
     PRESENCE_P_VALUE,
-    agreement_p_value,
     energy_p_value,
+    match_p_value,
     tag_p_value,
     wilson_interval,
 )
@@ -64,18 +64,46 @@ def test_energy_p_value_at_its_limits():
     assert ten == pytest.approx(10 * one)
 
 
-def test_agreement_p_value_is_the_binomial_tail():
-    assert agreement_p_value(32, bits=32, readings_tried=1) == 2.0**-32
-    assert agreement_p_value(0, bits=32, readings_tried=1) == 1.0
-    assert agreement_p_value(31, bits=32, readings_tried=1) == pytest.approx(33 * 2.0**-32)
-    assert agreement_p_value(29, bits=32, readings_tried=1) <= PRESENCE_P_VALUE
-    assert agreement_p_value(28, bits=32, readings_tried=1) > PRESENCE_P_VALUE
+def binomial_tail(least):
+    return sum(math.comb(32, count) for count in range(least, 33)) / 2**32
 
 
-@pytest.mark.parametrize("agreeing", [-1, 33])
-def test_agreement_p_value_refuses_impossible_counts(agreeing):
-    with pytest.raises(InputError):
-        agreement_p_value(agreeing, bits=32, readings_tried=1)
+@pytest.mark.parametrize("agreeing", [20, 24, 28, 30, 31, 32])
+def test_match_p_value_of_hard_bits_lies_just_above_the_binomial_tail(agreeing):
+    bits = np.random.default_rng(3).random(32) < 0.5
+    soft = np.where(bits, 1.0, -1.0).astype(np.float32)
+    soft[: 32 - agreeing] *= -1.0
+    p_value = match_p_value(soft, bits, readings_tried=1)
+    assert 0.999999 * binomial_tail(agreeing) <= p_value <= 6 * binomial_tail(agreeing)
+    assert match_p_value(0.01 * soft, bits, readings_tried=1) == pytest.approx(p_value, rel=1e-5)
+
+
+def test_match_p_value_trusts_loud_bits_more():
+    bits = np.ones(32, dtype=np.bool_)
+    loud, faint = np.ones(32, dtype=np.float32), np.ones(32, dtype=np.float32)
+    loud[:4] = -1.0
+    faint[:4] = -0.1
+    assert match_p_value(loud, bits, readings_tried=1) > PRESENCE_P_VALUE
+    assert match_p_value(faint, bits, readings_tried=1) < PRESENCE_P_VALUE
+
+
+def test_match_p_value_holds_for_uneven_magnitudes():
+    """No level is reached more often than it says, over 20,000 random keys."""
+    random = np.random.default_rng(4)
+    soft = (random.exponential(size=32) ** 2).astype(np.float32)
+    keys = random.random((20_000, 32)) < 0.5
+    p_values = np.array([match_p_value(soft, key, readings_tried=1) for key in keys])
+    for level in (0.3, 0.1, 0.01, 0.001):
+        assert (p_values <= level).mean() <= level + 4 * math.sqrt(level / 20_000)
+
+
+def test_match_p_value_at_its_limits():
+    bits = np.ones(32, dtype=np.bool_)
+    assert match_p_value(np.zeros(32, dtype=np.float32), bits, readings_tried=1) == 1.0
+    assert match_p_value(-np.ones(32, dtype=np.float32), bits, readings_tried=1) == 1.0
+    ones = np.ones(32, dtype=np.float32)
+    one, three = (match_p_value(ones, bits, readings_tried=n) for n in (1, 3))
+    assert three == pytest.approx(3 * one)
 
 
 def test_wilson_interval_matches_published_values():
