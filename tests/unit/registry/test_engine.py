@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from provenance.errors import ConfigError, RegistryUnavailableError
-from registry.engine import describe_url, parse_url, sqlite_file, translated_errors
+from provenance.errors import BackendUnavailableError, ConfigError, RegistryUnavailableError
+from registry.engine import describe_url, make_engine, parse_url, sqlite_file, translated_errors
 
 
 @pytest.mark.parametrize(
@@ -73,3 +75,9 @@ def test_translated_errors_give_a_remedy_for_each_state_of_postgresql(sqlstate, 
         raise kind("SELECT 1", {}, ServerError("it went wrong", sqlstate))
     assert "hunter2" not in str(caught.value)
     assert "SELECT" not in str(caught.value)
+
+
+def test_make_engine_names_the_extra_when_the_driver_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(BackendUnavailableError, match=r"pip install 'countermark\[postgres\]'"):
+        make_engine("postgresql://me@db/registry")

@@ -1,0 +1,122 @@
+"""The record store on a throwaway PostgreSQL server; skipped where there is none."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from provenance.errors import RegistryUnavailableError
+from provenance.testing.stores import RecordStoreTests, build_record
+from registry import migrate
+from registry.check import check_consistency
+from registry.store import open_store
+from registry.tables import HEAD_REVISION
+
+pytest.importorskip("psycopg", reason="the extra countermark[postgres] is not installed")
+
+
+def find_programs():
+    """The folder with initdb: distributions keep it off the path, beside the server itself."""
+    for name in ("initdb", "postgres"):
+        found = shutil.which(name)
+        if found and (Path(found).resolve().parent / "initdb").is_file():
+            return Path(found).resolve().parent
+    return None
+
+
+def unprivileged_user():
+    """PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return None
+    return pwd.getpwnam("nobody").pw_name
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Address of a server that lives as long as this module; it listens on a local socket only."""
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("there is no PostgreSQL server on this machine")
+    folder = Path(tempfile.mkdtemp())
+    user = unprivileged_user()
+    if user:
+        shutil.chown(folder, user)
+
+    def run(program, *words):
+        subprocess.run(
+            [programs / program, *words], check=True, user=user, stdout=subprocess.DEVNULL
+        )
+
+    run("initdb", "-D", folder / "data", "-U", "tester", "--auth=trust", "-E", "UTF8", "--no-sync")
+    # Nothing here has to outlive a power cut, and syncing to disk takes most of the time.
+    options = f"-c listen_addresses= -c fsync=off -k {folder}"
+    run("pg_ctl", "-D", folder / "data", "-o", options, "-l", folder / "log", "-w", "start")
+    yield folder
+    run("pg_ctl", "-D", folder / "data", "-m", "immediate", "-w", "stop")
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def url(server):
+    """The server's database with new, empty tables."""
+    url = f"postgresql://tester@/postgres?host={server}"
+    migrate.upgrade(url)
+    yield url
+    migrate.downgrade(url, "base")
+
+
+class TestPostgresqlRecordStore(RecordStoreTests):
+    @pytest.fixture
+    def build_store(self, url):
+        opened = []
+
+        def build(**arguments):
+            opened.append(open_store(url, **arguments))
+            return opened[-1]
+
+        yield build
+        for store in opened:
+            store.close()
+
+
+def test_migrations_go_up_and_down_and_agree_with_the_mappings(url):
+    assert migrate.current(url) == HEAD_REVISION
+    assert migrate.check(url) == ()
+    migrate.downgrade(url, "base")
+    assert migrate.current(url) is None
+    with pytest.raises(RegistryUnavailableError, match=r"migration none.*registry upgrade"):
+        open_store(url)
+    assert migrate.upgrade(url) == HEAD_REVISION
+
+
+def test_writers_at_once_lose_and_double_nothing(url):
+    stores = [open_store(url) for _ in range(4)]
+
+    def write(store):
+        for _ in range(15):
+            store.commit(build_record(store.reserve().record_id))
+
+    threads = [threading.Thread(target=write, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    report = check_consistency(stores[0].engine, now=datetime.now(UTC))
+    assert report.problems == ()
+    assert report.records == report.head.size == 60
+    for store in stores:
+        store.close()
+
+
+def test_a_server_that_is_not_there_is_named_without_its_password(tmp_path):
+    with pytest.raises(RegistryUnavailableError, match="cannot be reached") as caught:
+        open_store(f"postgresql://me:hunter2@/none?host={tmp_path}")
+    assert "hunter2" not in str(caught.value)
