@@ -1,21 +1,14 @@
-"""``verify``, ``recover`` and ``filter`` as a user meets them, on really marked pictures."""
+"""``verify`` and ``recover`` as a user meets them, on really marked pictures."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pyarrow.parquet as pq
 import pytest
+from console import run
 from deliveries import DeliveringHome, make_home
 from PIL import Image
 
@@ -28,38 +21,6 @@ if TYPE_CHECKING:
     from provenance.types import Delivery
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-def command(home: Path, *arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "provenance", *map(str, arguments)]
-
-
-def environment(home: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("COUNTERMARK_")}
-    return {**kept, "COUNTERMARK_HOME": str(home), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
-
-
-def run(home: Path, *arguments: str | Path) -> Answer:
-    done = subprocess.run(
-        command(home, *arguments),
-        env=environment(home),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return Answer(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -244,54 +205,3 @@ def test_recover_refuses_strangers_and_says_why(
         assert answer.code == 3
         assert words in answer.err
     assert not (tmp_path / "x.png").exists()
-
-
-def test_filter_separates_our_pictures_from_photographs(
-    home: DeliveringHome, delivery: Delivery, photo: Path, tmp_path: Path
-) -> None:
-    folder, out = tmp_path / "in", tmp_path / "out"
-    (folder / "sub").mkdir(parents=True)
-    (folder / "photo.jpg").write_bytes(photo.read_bytes())
-    (folder / "sub" / "saved.jpg").write_bytes(as_jpeg(delivery.asset.image.data, 75))
-    (folder / "notes.txt").write_text("words")
-    answer = run(home.settings.home, "filter", folder, "-o", out, "--json")
-    assert answer.code == 0
-    assert answer.json["actions"] == {"keep": 1, "drop": 1, "review": 1}
-    rows = {row["key"]: row for row in pq.read_table(out / "decisions.parquet").to_pylist()}
-    assert rows["sub/saved.jpg"]["reason_code"] == "machine_made.registered"
-    assert rows["sub/saved.jpg"]["record_id"] == delivery.record.record_id
-    assert (out / "kept" / "photo.jpg").read_bytes() == photo.read_bytes()
-    again = run(home.settings.home, "filter", folder, "-o", out)
-    assert again.code == 3
-    assert "--resume" in again.err
-
-
-def test_filter_killed_half_way_is_resumed(
-    home: DeliveringHome, photo: Path, tmp_path: Path
-) -> None:
-    folder, out = tmp_path / "in", tmp_path / "out"
-    folder.mkdir()
-    for number in range(120):
-        (folder / f"{number:03}.jpg").write_bytes(photo.read_bytes())
-    process = subprocess.Popen(
-        command(home.settings.home, "filter", folder, "-o", out),
-        env=environment(home.settings.home),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    journal = out / "decisions.jsonl"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if journal.exists() and journal.read_bytes().count(b"\n") > 10:
-            break
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    done = journal.read_bytes().count(b"\n") - 1
-    assert 10 <= done < 120, "the run must be killed in the middle for this test to mean anything"
-    assert not (out / "decisions.parquet").exists()
-    answer = run(home.settings.home, "filter", folder, "-o", out, "--resume", "--json")
-    assert answer.code == 0
-    keys = pq.read_table(out / "decisions.parquet")["key"].to_pylist()
-    assert sorted(keys) == [f"{number:03}.jpg" for number in range(120)]
-    assert {p.name for p in (out / "kept").iterdir()} == set(keys)
