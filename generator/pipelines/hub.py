@@ -22,7 +22,6 @@ from generator.pipelines.weights import (
     ModelIndex,
     WeightFormats,
     list_files,
-    parse_model_index,
     read_model_index,
     select_files,
 )
@@ -144,16 +143,7 @@ class _Hub:
 
     def kept(self, revision: str | None) -> tuple[Path, str]:
         """Folder and commit of what an earlier download left here."""
-        library = _hub_library()
-        with self._translated(revision):
-            index = library.hf_hub_download(
-                self._repo_id,
-                INDEX_NAME,
-                revision=revision,
-                cache_dir=self._cache,
-                local_files_only=True,
-            )
-        return self._snapshot(Path(index).parent)
+        return self._fetch_index(revision, local_files_only=True)
 
     def download(
         self, revision: str | None, *, formats: WeightFormats, variant: str | None
@@ -165,35 +155,31 @@ class _Hub:
                 info = library.model_info(self._repo_id, revision=revision)
         except BackendUnavailableError as error:
             return self._kept_instead(revision, error)
-        commit = str(info.sha)
+        # Under the name asked for, so that the name is kept too and a later start finds the
+        # commit without the hub.
+        folder, commit = self._fetch_index(revision, local_files_only=False)
+        if commit != info.sha:  # the branch moved between the two requests
+            with self._translated(revision):
+                info = library.model_info(self._repo_id, revision=commit)
         names = [sibling.rfilename for sibling in info.siblings or ()]
-        if INDEX_NAME not in names:
-            raise InputError(
-                f"model: the repository {self._repo_id} has no {INDEX_NAME}, so it is no "
-                "diffusers model; look for one whose files are in diffusers layout"
-            )
+        index = read_model_index(folder)
+        files = select_files(names, index, formats=formats, variant=variant, where=self._repo_id)
         with self._translated(revision):
-            index_path = library.hf_hub_download(
-                self._repo_id, INDEX_NAME, revision=commit, cache_dir=self._cache
-            )
-            index = parse_model_index(
-                Path(index_path).read_text(encoding="utf-8"), where=self._repo_id
-            )
-            files = select_files(
-                names, index, formats=formats, variant=variant, where=self._repo_id
-            )
-            folder = library.snapshot_download(
+            library.snapshot_download(
                 self._repo_id,
                 revision=commit,
                 cache_dir=self._cache,
                 allow_patterns=[*files.all, *_companions(names)],
             )
-        return self._snapshot(Path(folder))
+        return folder, commit
 
     def _kept_instead(
         self, revision: str | None, problem: BackendUnavailableError
     ) -> tuple[Path, str]:
-        """A hub that is down must not stop a service whose model is already here."""
+        """A hub that is down must not stop a service whose model is already here.
+
+        Whether it is here whole, `open_folder` checks.
+        """
         try:
             found = self.kept(revision)
         except BackendUnavailableError:
@@ -201,7 +187,16 @@ class _Hub:
         _log.warning("the hub cannot be reached; using the kept copy of %s", self._repo_id)
         return found
 
-    def _snapshot(self, folder: Path) -> tuple[Path, str]:
+    def _fetch_index(self, revision: str | None, *, local_files_only: bool) -> tuple[Path, str]:
+        with self._translated(revision):
+            path = _hub_library().hf_hub_download(
+                self._repo_id,
+                INDEX_NAME,
+                revision=revision,
+                cache_dir=self._cache,
+                local_files_only=local_files_only,
+            )
+        folder = Path(path).parent
         if not _COMMIT.fullmatch(folder.name):
             raise BackendUnavailableError(
                 f"the hub keeps {self._repo_id} under {folder.name!r}, which is no commit hash, so "
@@ -235,7 +230,14 @@ class _Hub:
                 f"model {self._repo_id} is not kept on this machine, and the hub was not asked or "
                 "cannot be reached; connect once without offline, or give a local folder"
             ) from error
-        except _transport_errors() as error:
+        except errors.EntryNotFoundError as error:
+            raise InputError(
+                f"model: the repository {self._repo_id} has no {INDEX_NAME}, so it is no "
+                "diffusers model; look for one whose files are in diffusers layout"
+            ) from error
+        # NOTE: the HTTP library below has changed twice (requests, httpx, httpx2); each time its
+        # root error was a base of the hub's own.
+        except (OSError, *errors.HfHubHTTPError.__bases__) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise BackendUnavailableError(
                 f"model {self._repo_id} cannot be fetched from the hub ({reason}); "
@@ -256,15 +258,3 @@ def _hub_library() -> Any:
             "models need the module huggingface_hub, which is not installed; "
             "install it with: pip install 'countermark[generate]'"
         ) from error
-
-
-def _transport_errors() -> tuple[type[Exception], ...]:
-    """What a broken connection or a full disk raises.
-
-    NOTE: httpx, below huggingface_hub since 1.0, doesn't derive its errors from OSError;
-    requests, below the older ones, does.
-    """
-    try:
-        return (OSError, importlib.import_module("httpx").HTTPError)
-    except ImportError:
-        return (OSError,)
