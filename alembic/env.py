@@ -6,16 +6,23 @@ command line there is none: then the database is ``-x url=...``, or the one of t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from alembic import context
 
 from provenance.config import load_settings
-from registry.engine import make_engine_creating, writer
-from registry.tables import Base
+from registry.engine import make_migration_engine, writer
+from registry.tables import Base, UtcDateTime
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+
+def render_item(kind: str, item: object, _context: object) -> str | Literal[False]:
+    """Writes our own column type as what it is in the database: migrations import none of us."""
+    if kind == "type" and isinstance(item, UtcDateTime):
+        return "sa.DateTime(timezone=True)"
+    return False
 
 
 def run_on(connection: Connection) -> None:
@@ -27,6 +34,7 @@ def run_on(connection: Connection) -> None:
         # SQLite and PostgreSQL both roll table changes back; Alembic knows it of PostgreSQL only.
         transactional_ddl=True,
         compare_server_default=True,
+        render_item=render_item,
     )
     with context.begin_transaction():
         context.run_migrations()
@@ -47,7 +55,7 @@ def run() -> None:
     if connection is not None:
         run_on(connection)
         return
-    engine = make_engine_creating(chosen_url())
+    engine = make_migration_engine(chosen_url())
     with writer(engine).begin() as own_connection:
         run_on(own_connection)
     engine.dispose()

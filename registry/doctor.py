@@ -14,7 +14,6 @@ from provenance.types import HealthCheck
 from registry.engine import (
     describe_url,
     make_engine,
-    sqlite_file,
     stored_revision,
     translated_errors,
 )
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_ready", "check_registry"]
 
+DATABASE = "registry database"
 MIN_FREE_BYTES = 256 * 2**20
 """A delivered picture with its record takes about one megabyte: room for a few hundred more."""
 
@@ -34,10 +34,13 @@ MIN_FREE_BYTES = 256 * 2**20
 def check_registry() -> Sequence[HealthCheck]:
     """Database reachable and at head, pages intact, room on the disk."""
     settings = load_settings()
-    checks = [*check_ready(settings)]
-    if checks[0].ok and _is_made(settings.registry_url):
-        checks.append(_check_pages(settings.registry_url))
-    return checks
+    if _is_empty(settings.registry_url):
+        detail = f"{describe_url(settings.registry_url)} is made on first use"
+        return [HealthCheck(DATABASE, ok=True, detail=detail), _check_room(settings)]
+    checks = check_ready(settings)
+    if not checks[0].ok:
+        return checks
+    return [*checks, _check_pages(settings.registry_url)]
 
 
 def check_ready(settings: Settings) -> Sequence[HealthCheck]:
@@ -45,30 +48,34 @@ def check_ready(settings: Settings) -> Sequence[HealthCheck]:
     return [_check_database(settings.registry_url), _check_room(settings)]
 
 
-def _is_made(url: str) -> bool:
-    file = sqlite_file(url)
-    return file is None or file.exists()
+def _is_empty(url: str) -> bool:
+    try:
+        return _find_revision(url) is None
+    except ProvenanceError:
+        return False  # the check itself says what is wrong
+
+
+def _find_revision(url: str) -> str | None:
+    engine = make_engine(url)
+    try:
+        return stored_revision(engine)
+    finally:
+        engine.dispose()
 
 
 def _check_database(url: str) -> HealthCheck:
-    name = "registry database"
     try:
-        engine = make_engine(url)
-        try:
-            found = stored_revision(engine)
-        finally:
-            engine.dispose()
+        found = _find_revision(url)
         place = describe_url(url)
     except ProvenanceError as error:
-        return HealthCheck(name, ok=False, detail=str(error), remedy="see the end of this line")
+        what, _, remedy = str(error).rpartition("; ")
+        return HealthCheck(DATABASE, ok=False, detail=what, remedy=remedy)
     if found == HEAD_REVISION:
-        return HealthCheck(name, ok=True, detail=f"{place} at migration {found}")
-    if found is None:
-        return HealthCheck(name, ok=True, detail=f"{place} is made on first use")
+        return HealthCheck(DATABASE, ok=True, detail=f"{place} at migration {found}")
     return HealthCheck(
-        name,
+        DATABASE,
         ok=False,
-        detail=f"{place} is at migration {found}, this version needs {HEAD_REVISION}",
+        detail=f"{place} is at migration {found or 'none'}, this version needs {HEAD_REVISION}",
         remedy="run: countermark registry upgrade",
     )
 

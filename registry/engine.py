@@ -37,7 +37,7 @@ __all__ = [
     "DEFAULT_BUSY_TIMEOUT_S",
     "describe_url",
     "make_engine",
-    "make_engine_creating",
+    "make_migration_engine",
     "parse_url",
     "sqlite_file",
     "stored_revision",
@@ -52,8 +52,8 @@ DEFAULT_BUSY_TIMEOUT_S = 10.0
 class _SqliteMode(StrEnum):
     """The ``mode`` of a SQLite URI."""
 
-    EXISTING = "rw"
-    CREATE = "rwc"
+    SERVING = "rw"
+    MIGRATING = "rwc"
 
 
 _WRITER_OPTION = "countermark_writer"
@@ -119,12 +119,15 @@ def make_engine(url: str, *, busy_timeout_s: float = DEFAULT_BUSY_TIMEOUT_S) -> 
         ConfigError: The URL is unusable.
         BackendUnavailableError: The database driver is not installed.
     """
-    return _make_engine(url, sqlite_mode=_SqliteMode.EXISTING, busy_timeout_s=busy_timeout_s)
+    return _make_engine(url, sqlite_mode=_SqliteMode.SERVING, busy_timeout_s=busy_timeout_s)
 
 
-def make_engine_creating(url: str, *, busy_timeout_s: float = DEFAULT_BUSY_TIMEOUT_S) -> Engine:
-    """An engine that makes a missing SQLite file; otherwise as `make_engine`. For migrations."""
-    return _make_engine(url, sqlite_mode=_SqliteMode.CREATE, busy_timeout_s=busy_timeout_s)
+def make_migration_engine(url: str, *, busy_timeout_s: float = DEFAULT_BUSY_TIMEOUT_S) -> Engine:
+    """An engine for migrations: makes a missing SQLite file, and enforces no foreign keys there.
+
+    Otherwise as `make_engine`.
+    """
+    return _make_engine(url, sqlite_mode=_SqliteMode.MIGRATING, busy_timeout_s=busy_timeout_s)
 
 
 def _make_engine(url: str, *, sqlite_mode: _SqliteMode, busy_timeout_s: float) -> Engine:
@@ -157,12 +160,15 @@ def _set_up_sqlite(engine: Engine, busy_timeout_s: float, mode: _SqliteMode) -> 
         raw.isolation_level = None
         cursor = raw.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
-        cursor.execute("PRAGMA foreign_keys = ON")
+        # A migration that copies a table drops the old one under its children, and checks at the
+        # end. Like the journal mode, this cannot change within a transaction.
+        serving = mode is _SqliteMode.SERVING
+        cursor.execute(f"PRAGMA foreign_keys = {'ON' if serving else 'OFF'}")
         # FULL, not NORMAL: a commit that power loss can undo would leave a delivered picture
         # without its record.
         cursor.execute("PRAGMA synchronous = FULL")
-        if mode is _SqliteMode.CREATE:
-            # A property of the file from then on; it cannot change within a transaction.
+        if not serving:
+            # A property of the file from then on.
             cursor.execute("PRAGMA journal_mode = WAL")
         cursor.close()
 

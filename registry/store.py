@@ -356,6 +356,8 @@ class SqlRecordStore:
     ) -> Sequence[RegistryRecord]:
         """Newest first; with `before`, only records made strictly earlier."""
         _require_limit(limit)
+        if before is not None and before.tzinfo is None:
+            raise InputError(f"before {before.isoformat()} has no zone; give it in UTC")
         statement = select(RecordRow).order_by(
             RecordRow.created_at.desc(), RecordRow.log_index.desc()
         )

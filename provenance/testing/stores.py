@@ -504,6 +504,10 @@ class RecordStoreTests:
         made = [self.commit_new(store) for _ in range(3)]
         assert _ids(store.list_records(limit=2)) == [made[2].record_id, made[1].record_id]
 
+    def test_list_refuses_a_time_without_a_zone(self, store: RecordStore) -> None:
+        with pytest.raises(InputError, match="zone"):
+            store.list_records(limit=1, before=START.replace(tzinfo=None))
+
     @pytest.mark.parametrize("limit", [0, -1])
     def test_searches_refuse_a_limit_below_one(self, store: RecordStore, limit: int) -> None:
         for search in (

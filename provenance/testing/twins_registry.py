@@ -158,6 +158,8 @@ class MemoryRecordStore:
     ) -> Sequence[RegistryRecord]:
         """Newest first; with `before`, only records made strictly earlier."""
         _require_limit(limit)
+        if before is not None and before.tzinfo is None:
+            raise InputError("before has no zone; give it in UTC")
         oldest_first = sorted(self.records.values(), key=lambda record: record.created_at)
         newest_first = reversed(oldest_first)
         return [r for r in newest_first if before is None or r.created_at < before][:limit]

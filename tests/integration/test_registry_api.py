@@ -75,11 +75,19 @@ def lines(checks):
     return {check.name: check for check in checks}
 
 
-def test_ready_before_the_registry_is_made(settings):
-    checks = lines(doctor.check_ready(settings))
+def test_doctor_is_content_before_the_registry_is_made(settings, monkeypatch):
+    monkeypatch.setenv("COUNTERMARK_HOME", str(settings.home))
+    checks = lines(doctor.check_registry())
     assert all(check.ok for check in checks.values())
     assert "made on first use" in checks["registry database"].detail
     assert not settings.home.exists()
+
+
+def test_not_ready_when_the_registry_is_gone(settings, record_id):
+    (settings.home / "registry.sqlite3").unlink()
+    check = lines(doctor.check_ready(settings))["registry database"]
+    assert not check.ok
+    assert "registry upgrade" in check.remedy
 
 
 def test_ready_names_the_migration(settings, record_id):
@@ -102,7 +110,8 @@ def test_not_ready_on_a_file_that_is_no_database(settings):
     (settings.home / "registry.sqlite3").write_text("not a database at all\n" * 9)
     check = lines(doctor.check_ready(settings))["registry database"]
     assert not check.ok
-    assert "no SQLite database" in check.detail
+    assert "no SQLite database" in check.detail + check.remedy
+    assert "backup" in check.remedy
 
 
 def test_not_ready_without_room(settings, monkeypatch):

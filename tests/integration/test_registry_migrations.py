@@ -93,6 +93,45 @@ def test_downgrade_takes_everything_away_and_upgrade_brings_it_back_empty(url):
     store.close()
 
 
+def test_downgrade_makes_no_database_where_there_is_none(url, tmp_path):
+    with pytest.raises(RegistryUnavailableError, match="no tables yet"):
+        migrate.downgrade(url, "base")
+    assert not (tmp_path / "registry.sqlite3").exists()
+
+
+def test_upgrade_ends_with_a_check_that_no_row_lost_its_parent(url, tmp_path):
+    # Foreign keys are not enforced while a migration copies tables, so they are checked after it.
+    migrate.upgrade(url)
+    record = fill(url)
+    with sqlite3.connect(tmp_path / "registry.sqlite3") as raw:
+        raw.execute("DELETE FROM reservations WHERE record_id = ?", (record.record_id,))
+    with pytest.raises(RegistryUnavailableError, match="row of records points to a row of reserv"):
+        migrate.upgrade(url)
+
+
+def test_alembic_writes_a_new_migration_that_needs_nothing_of_ours(url, tmp_path):
+    folder = tmp_path / "alembic"
+    shutil.copytree(ROOT / "alembic", folder)
+    (tmp_path / "alembic.ini").write_text((ROOT / "alembic.ini").read_text())
+    migrate.upgrade(url)
+    with sqlite3.connect(tmp_path / "registry.sqlite3") as raw:
+        raw.execute("ALTER TABLE reservations DROP COLUMN created_at")
+    words = ["-x", f"url={url}", "revision", "--autogenerate", "-m", "try it", "--rev-id", "0002"]
+    answer = subprocess.run(
+        [sys.executable, "-m", "alembic", "-c", tmp_path / "alembic.ini", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    (written,) = (folder / "versions").glob("0002*.py")
+    text = written.read_text()
+    assert "sa.DateTime(timezone=True)" in text
+    assert "registry" not in text
+    compile(text, written.name, "exec")
+
+
 def test_downgrade_refuses_a_migration_that_there_is_not(url):
     migrate.upgrade(url)
     with pytest.raises(RegistryUnavailableError, match=r"cannot be migrated.*abcd"):
