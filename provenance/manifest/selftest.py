@@ -6,11 +6,8 @@ the safeguards are on is to try them.
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
 import zlib
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,6 +17,7 @@ from provenance.errors import SigningError
 from provenance.imaging import encode_image
 from provenance.manifest import sdk
 from provenance.manifest.claims import Claim, SoftwareAgent
+from provenance.manifest.loopback import listen_and_count
 from provenance.manifest.reading import read_manifest
 from provenance.types import (
     Credential,
@@ -33,13 +31,11 @@ from provenance.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from provenance.manifest.signing import ManifestSigner
     from provenance.manifest.trust import TrustSettings
     from provenance.types import SignedAsset
 
-__all__ = ["run_self_test"]
+__all__ = ["remote_reference", "run_self_test"]
 
 _REMOTE_ANSWER_S = 0.5
 """Reading without the network takes about a millisecond; half a second allows for a busy start."""
@@ -89,8 +85,8 @@ def _check_tampered(asset: SignedAsset, trust: TrustSettings) -> None:
 
 
 def _check_remote(trust: TrustSettings) -> None:
-    with _listener() as (port, connections):
-        picture = encode_image(_picture(), MediaType.PNG, xmp=_remote_reference(port))
+    with listen_and_count() as listener:
+        picture = encode_image(_picture(), MediaType.PNG, xmp=remote_reference(listener.port))
         start = time.monotonic()
         report = read_manifest(picture.data, picture.media_type, trust=trust)
         elapsed = time.monotonic() - start
@@ -98,40 +94,17 @@ def _check_remote(trust: TrustSettings) -> None:
         report.credential is Credential.REMOTE_NOT_FETCHED,
         f"a remote reference reads as {report.credential}",
     )
-    _require(not connections, "reading a picture opened a network connection")
+    _require(not listener.connections, "reading a picture opened a network connection")
     _require(
         elapsed < _REMOTE_ANSWER_S, f"a remote reference held the reader up for {elapsed:.1f} s"
     )
 
 
-@contextmanager
-def _listener() -> Iterator[tuple[int, list[int]]]:
-    """A socket on loopback that counts who connects."""
-    connections: list[int] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(0.05)
-        is_done = threading.Event()
+def remote_reference(port: int) -> bytes:
+    """XMP that points at a manifest on loopback.
 
-        def accept() -> None:
-            while not is_done.is_set():
-                try:
-                    client, address = server.accept()
-                except TimeoutError:
-                    continue
-                connections.append(address[1])
-                client.close()
-
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        try:
-            yield server.getsockname()[1], connections
-        finally:
-            is_done.set()
-            thread.join()
-
-
-def _remote_reference(port: int) -> bytes:
-    """Source: C2PA 2.5 "External Manifests": ``dcterms:provenance`` in XMP."""
+    Source: C2PA 2.5 "External Manifests": ``dcterms:provenance``.
+    """
     return (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
         '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'

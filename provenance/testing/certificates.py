@@ -76,8 +76,8 @@ class ThrowawayAuthority:
     """
 
     def __init__(self, name: str = "Throwaway", *, now: datetime | None = None) -> None:
-        """Makes both; `now` is what lifetimes count from."""
-        self._now = now or datetime.now(UTC)
+        """Makes both; `now` is what lifetimes count from, the clock at each issue when None."""
+        self._fixed_now = now
         self._root_key = ec.generate_private_key(ec.SECP256R1())
         self._root = self._authority(f"{name} Root", self._root_key, None)
         self._middle_key = ec.generate_private_key(ec.SECP256R1())
@@ -86,6 +86,10 @@ class ThrowawayAuthority:
         )
         self.root_pem = self._root.public_bytes(serialization.Encoding.PEM)
         self.intermediate_pem = self._middle.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def _now(self) -> datetime:
+        return self._fixed_now or datetime.now(UTC)
 
     def issue(self, plan: LeafPlan | None = None) -> IssuedLeaf:
         """Issues one leaf under the intermediate."""

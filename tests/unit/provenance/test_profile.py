@@ -1,3 +1,4 @@
+import base64
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -30,7 +31,8 @@ def test_good_chain_passes_every_rule(authority, kind):
     assert failing(issued.chain_pem, issued.key_pem) == set()
 
 
-NAMES = LeafPlan().names
+def names_without(oid):
+    return {key: text for key, text in LeafPlan().names.items() if key != oid}
 
 
 @pytest.mark.parametrize(
@@ -52,9 +54,9 @@ NAMES = LeafPlan().names
         (LeafPlan(signs_data=False), "key usage digitalSignature"),
         (LeafPlan(is_authority=True), "leaf comes first"),
         (LeafPlan(has_authority_key_id=False), "authority key identifier"),
-        (LeafPlan(names={k: v for k, v in NAMES.items() if k != NameOID.ORGANIZATION_NAME}), "subject has O"),
-        (LeafPlan(names={k: v for k, v in NAMES.items() if k != NameOID.COMMON_NAME}), "subject has CN"),
-        (LeafPlan(names={k: v for k, v in NAMES.items() if k != NameOID.COUNTRY_NAME}), "subject has C"),
+        (LeafPlan(names=names_without(NameOID.ORGANIZATION_NAME)), "subject has O"),
+        (LeafPlan(names=names_without(NameOID.COMMON_NAME)), "subject has CN"),
+        (LeafPlan(names=names_without(NameOID.COUNTRY_NAME)), "subject has C"),
         (LeafPlan(key_kind="secp256k1"), "key algorithm"),
         (LeafPlan(key_kind="rsa1024"), "key algorithm"),
         (LeafPlan(digest=hashes.SHA224()), "signature algorithms"),
@@ -75,7 +77,7 @@ NAMES = LeafPlan().names
             "lifetime of at most 366 days",
         ),
     ],
-)  # fmt: skip
+)
 def test_each_flaw_fails_its_own_rule_and_few_others(authority, plan, rule):
     found = failing(authority.issue(plan).chain_pem)
     assert rule in found
@@ -139,8 +141,6 @@ def test_chain_with_damaged_bytes_never_raises(authority):
     der = x509.load_pem_x509_certificate(authority.issue().chain_pem).public_bytes(
         serialization.Encoding.DER
     )
-    import base64
-
     for place in range(0, len(der), 3):
         spoiled = bytearray(der)
         spoiled[place] ^= 0x55
