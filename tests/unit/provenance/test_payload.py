@@ -133,3 +133,14 @@ def test_the_key_stays_secret():
 def test_a_short_key_is_refused():
     with pytest.raises(ConfigError, match="15 bytes"):
         WatermarkKey(bytes(15))
+
+
+def test_the_limit_of_reading_is_where_the_margins_say():
+    """`marking.MIN_BIT_ACCURACY` rests on it: at 0.64 every word is read, at 0.56 none."""
+    payload = WatermarkPayload(RecordId("3f2a9c0d11e87b46"))
+    bits, random = frame(payload, KEY, 4096), np.random.default_rng(0)
+    for accuracy, expected in ((0.64, 1.0), (0.56, 0.0)):
+        wrong = random.random((40, 4096)) > accuracy
+        readings = unframe((2.0 * (bits ^ wrong) - 1.0).astype(np.float32), KEY)
+        read_share = np.mean([reading.record_id == payload.record_id for reading in readings])
+        assert read_share == pytest.approx(expected, abs=0.05)
