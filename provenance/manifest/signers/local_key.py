@@ -44,18 +44,27 @@ class LocalKeySigner:
     The key never leaves the object: no property, no ``repr``, no log line shows it.
     """
 
-    def __init__(self, chain_pem: bytes, key_pem: bytes) -> None:
+    def __init__(
+        self,
+        chain_pem: bytes,
+        key_pem: bytes,
+        *,
+        chain_name: str = "the certificate chain",
+        key_name: str = "the signing key",
+    ) -> None:
         """Loads chain and key and checks that they belong together.
 
         Args:
             chain_pem: Leaf first, then intermediates, without the root; PEM.
             key_pem: The leaf's private key, unencrypted PKCS#8 PEM.
+            chain_name: What errors call the chain: its file.
+            key_name: What errors call the key: its file.
 
         Raises:
             ConfigError: Either cannot be used; says why and what to do.
         """
-        chain = parse_certificates(chain_pem, name="the certificate chain")
-        self._key = load_private_key(key_pem, name="the signing key")
+        chain = parse_certificates(chain_pem, name=chain_name)
+        self._key = load_private_key(key_pem, name=key_name)
         self._alg, self._hash = _algorithm(self._key)
         if chain[0].public_key() != self._key.public_key():
             raise ConfigError(_mismatch_message(chain, self._key))
@@ -71,7 +80,12 @@ class LocalKeySigner:
                 other users.
         """
         check_key_file_mode(key_file)
-        return cls(_read(chain_file, "certificate chain"), _read(key_file, "private key"))
+        return cls(
+            _read(chain_file, "certificate chain"),
+            _read(key_file, "private key"),
+            chain_name=f"certificate chain {chain_file}",
+            key_name=f"signing key {key_file}",
+        )
 
     @property
     def alg(self) -> str:
