@@ -54,7 +54,7 @@ class PdqHasher:
         min_side_px: Below it there are fewer pixels than samples.
         min_quality: Below it the picture is too flat for its hash to say anything. From 10 on, a
             re-save at half size as JPEG 60 moved at most 22 bits of low-contrast pictures; at 0 up
-            to 70, which is near chance. The authors' own bound of 50 is about *searching* and
+            to 98, which is near chance. The authors' own bound of 50 is about *searching* and
             stands in `similarity.SEARCH_MIN_QUALITY`.
     """
 
