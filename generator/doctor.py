@@ -16,6 +16,7 @@ from provenance.types import HealthCheck, RasterImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from generator.pipelines.hub import ModelFolder
     from provenance.config import Settings
@@ -152,6 +153,14 @@ def _check_checker(settings: Settings) -> HealthCheck:
     )
 
 
+def _find_checker_folder(settings: Settings) -> Path | None:
+    """Where the model's own checker lies; None too when the model isn't here yet."""
+    try:
+        return _find_model(settings).safety_checker_folder
+    except BackendUnavailableError:
+        return None
+
+
 def _try_checker(settings: Settings) -> str:
     """Loads the configured checker and has it score a grey picture."""
     from generator.studios import AUTO_CHECKER, MODEL_CHECKER, OFFLINE_CHECKER
@@ -159,7 +168,7 @@ def _try_checker(settings: Settings) -> str:
     name = settings.safety.checker
     options: dict[str, Any] = {"thresholds": settings.safety.thresholds}
     if name in (AUTO_CHECKER, MODEL_CHECKER):
-        folder = _find_model(settings).safety_checker_folder
+        folder = _find_checker_folder(settings)
         if name == AUTO_CHECKER:
             name = OFFLINE_CHECKER if folder is None else MODEL_CHECKER
         if name == MODEL_CHECKER:

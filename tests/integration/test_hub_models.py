@@ -269,3 +269,17 @@ def test_kept_copy_serves_when_the_hub_is_down_and_nothing_else_does(
     assert other["error"] == "BackendUnavailableError"
     assert other["message"].startswith("model someone/else cannot be fetched from the hub")
     assert "give a local folder" in other["message"]
+
+
+def test_reference_of_a_hub_model_is_its_id_and_commit(tiny_model_factory, cache):
+    from generator.pipelines.diffusers import load_pipeline
+
+    place = cache / "models--someone--sd2"
+    shutil.copytree(tiny_model_factory("sd2"), place / "snapshots" / COMMIT)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(COMMIT)
+    model = load_pipeline("someone/sd2", hub_cache=cache, offline=True).model
+    local = load_pipeline(str(tiny_model_factory("sd2"))).model
+    assert (model.name, model.revision) == ("someone/sd2", COMMIT)
+    assert model.weights_sha256 == local.weights_sha256
+    assert model.licence == "openrail++"

@@ -14,7 +14,6 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -60,13 +59,11 @@ _LICENCES = {"sd1": "creativeml-openrail-m", "sd2": "openrail++", "flux": "apach
 _WIDTH = 16
 
 
-@pytest.fixture(scope="session")
-def tiny_model_factory(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Answers the folder of a family (one of `FAMILIES`), built once for the whole run.
+def model_factory(root: Path) -> Callable[[str], Path]:
+    """Answers a function from family (one of `FAMILIES`) to folder, built once below `root`.
 
     The folders are shared: copy one before changing it.
     """
-    root = tmp_path_factory.mktemp("tiny-models")
 
     @functools.cache
     def folder_of(family: str) -> Path:
