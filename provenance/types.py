@@ -20,7 +20,6 @@ from provenance.errors import InputError
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from pathlib import Path
 
 Uint8Array: TypeAlias = npt.NDArray[np.uint8]
 Float32Array: TypeAlias = npt.NDArray[np.float32]
@@ -953,11 +952,3 @@ class HealthCheck:
     detail: str
     remedy: str = ""
     optional: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class KeyFile:
-    """A secret key on disk, by public name; the key itself is never logged."""
-
-    path: Path
-    key_id: str

@@ -1,0 +1,19 @@
+"""Runs every benchmark: ``python -m benchmarks`` (what ``make bench`` does)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+BENCHMARKS = ("benchmarks.watermark_foundation", "benchmarks.delivery")
+
+
+def main() -> None:
+    """Runs them one after the other, each in a process of its own."""
+    for name in BENCHMARKS:
+        print(f"== {name}", flush=True)
+        subprocess.run([sys.executable, "-m", name], check=True)
+
+
+if __name__ == "__main__":
+    main()
