@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
+from urllib.parse import quote
 
 from provenance.errors import ConfigError
 from provenance.types import SafetyPolicy
@@ -209,7 +210,8 @@ class Settings:
 
     @property
     def registry_url(self) -> str:
-        return self.registry.url or f"sqlite:///{self.home / 'registry.sqlite3'}"
+        # Quoted: a URL cannot hold a folder name with %, # or ? as it is.
+        return self.registry.url or f"sqlite:///{quote(str(self.home / 'registry.sqlite3'))}"
 
     @property
     def keys_folder(self) -> Path:

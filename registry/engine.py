@@ -71,7 +71,8 @@ def parse_url(url: str) -> URL:
         parsed = make_url(url)
     except ArgumentError as error:
         raise ConfigError(
-            f"registry url {url[:80]!r} is no database URL; "
+            # Not repeated here: what cannot be parsed may hold a password.
+            "registry.url is no database URL; "
             "write sqlite:////absolute/path.sqlite3 or postgresql://user@host/database"
         ) from error
     backend = parsed.get_backend_name()

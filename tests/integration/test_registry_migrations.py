@@ -269,6 +269,15 @@ def test_open_registry_makes_home_and_tables_on_first_use(tmp_path):
     again.close()
 
 
+def test_open_registry_takes_a_home_with_unusual_characters(tmp_path):
+    settings = load_settings(environ={}, home=tmp_path / "my home%20 #1 & café?")
+    store = open_registry(settings)
+    store.reserve()
+    store.close()
+    assert (settings.home / "registry.sqlite3").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [settings.home.name]
+
+
 def test_open_registry_migrates_a_database_that_is_behind(tmp_path):
     settings = load_settings(environ={}, home=tmp_path)
     open_registry(settings).close()
