@@ -12,7 +12,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from detector.evidence.manifest import describe_report
+from detector.evidence.manifest import describe_report, read_one_at_a_time
 from provenance.errors import InputError, RecordNotFoundError
 from provenance.fingerprint.similarity import (
     AGREE_MAX_BITS,
@@ -20,7 +20,6 @@ from provenance.fingerprint.similarity import (
     match_marked_picture,
 )
 from provenance.manifest.heal import heal
-from provenance.manifest.reading import read_manifest
 from provenance.types import (
     Credential,
     Finding,
@@ -111,7 +110,7 @@ class RegistryJoin:
         """The manifest that this picture was delivered with, judged against these bytes."""
         healed = heal_candidate(candidate, record)
         if healed is not None:
-            report = read_manifest(healed, record.asset.media_type, trust=self._trust)
+            report = read_one_at_a_time(healed, record.asset.media_type, trust=self._trust)
             report = replace(report, credential=Credential.RECOVERED)
             evidence = describe_report(report, source="c2pa_recovered")
             return replace(
@@ -119,7 +118,7 @@ class RegistryJoin:
                 reason="The credentials were stripped without touching the picture; the registry "
                 f"gave them back byte for byte. {evidence.reason}",
             )
-        report = read_manifest(
+        report = read_one_at_a_time(
             candidate.data,
             candidate.media_type or record.asset.media_type,
             trust=self._trust,

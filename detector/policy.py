@@ -107,14 +107,15 @@ def _settle(opinions: Sequence[Opinion]) -> tuple[Origin, Sequence[Opinion]]:
     return best.origin, [o for o in weighty if o.origin is best.origin]
 
 
-def _weight(opinion: Opinion) -> tuple[int, int, bool]:
+def _weight(opinion: Opinion) -> tuple[int, int, bool, str, str]:
     tier = _TIER_RANK[opinion.tier] if opinion.tier else -len(MatchTier)
     # At the same rung "edited" wins over "made": both say that a machine took part, and the
-    # weaker statement is true of either.
-    return opinion.rung, tier, opinion.origin is Origin.MACHINE_EDITED
+    # weaker statement is true of either. The rest only makes the order of evidence irrelevant.
+    is_edited = opinion.origin is Origin.MACHINE_EDITED
+    return opinion.rung, tier, is_edited, opinion.origin, opinion.record_id or ""
 
 
-def _assurance_then_weight(opinion: Opinion) -> tuple[int, tuple[int, int, bool]]:
+def _assurance_then_weight(opinion: Opinion) -> tuple[int, tuple[int, int, bool, str, str]]:
     return _ASSURANCE_RANK[opinion.rung.assurance], _weight(opinion)
 
 
@@ -141,12 +142,13 @@ def _is_unsigned_claim(opinion: Opinion) -> bool:
 def _record_behind(origin: Origin, opinions: Sequence[Opinion]) -> RecordId | None:
     if origin is Origin.UNKNOWN:
         return None
-    same_side = {
-        opinion.record_id: _weight(opinion)
-        for opinion in sorted(opinions, key=_weight)
+    same_side = [
+        opinion
+        for opinion in opinions
         if opinion.record_id is not None and _same_side(opinion.origin, origin)
-    }
-    return max(same_side, key=same_side.__getitem__, default=None)
+    ]
+    best = max(same_side, key=_weight, default=None)
+    return None if best is None else best.record_id
 
 
 def _same_side(one: Origin, other: Origin) -> bool:

@@ -234,9 +234,7 @@ def _jpeg_segments(data: bytes, found: FileMetadata) -> Iterator[tuple[int, byte
     """(marker, content) of every segment before the picture data."""
     position = 2
     for _ in range(MAX_PARTS):
-        while (
-            position < len(data) and data[position] == 0xFF and data[position + 1 :][:1] == b"\xff"
-        ):
+        while data[position : position + 2] == b"\xff\xff":
             position += 1  # Fill bytes are allowed before a marker.
         if position + 2 > len(data) or data[position] != 0xFF:
             found.problems.append("the JPEG breaks off before its picture data")

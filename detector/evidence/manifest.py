@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 
     from detector.evidence.context import SourceContext
     from provenance.manifest.trust import TrustSettings
-    from provenance.types import Candidate, Evidence, ManifestReport
+    from provenance.types import Candidate, Evidence, ManifestReport, MediaType
 
-__all__ = ["ManifestSource", "build_source", "describe_report"]
+__all__ = ["ManifestSource", "build_source", "describe_report", "read_one_at_a_time"]
+
+_READING = Lock()
+# NOTE: the engine's context is native and not made to be used from two threads at once (c2pa-python
+# docs/native-resources-management.md); all readers of a process share one context.
 
 
 class ManifestSource:
@@ -37,16 +41,25 @@ class ManifestSource:
 
     def __init__(self, trust: TrustSettings) -> None:
         self._trust = trust
-        # NOTE: the engine's context is native and made for one thread at a time.
-        self._lock = Lock()
 
     def collect(self, candidate: Candidate) -> Sequence[Evidence]:
         """One finding."""
         if candidate.media_type is None:
             return []
-        with self._lock:
-            report = read_manifest(candidate.data, candidate.media_type, trust=self._trust)
+        report = read_one_at_a_time(candidate.data, candidate.media_type, trust=self._trust)
         return [describe_report(report, source="c2pa")]
+
+
+def read_one_at_a_time(
+    data: bytes,
+    media_type: MediaType,
+    *,
+    trust: TrustSettings,
+    manifest_store: bytes | None = None,
+) -> ManifestReport:
+    """`provenance.manifest.reading.read_manifest`, for use from several threads."""
+    with _READING:
+        return read_manifest(data, media_type, trust=trust, manifest_store=manifest_store)
 
 
 def describe_report(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -361,11 +362,17 @@ def test_decide_is_total_and_its_verdict_well_formed(
 
 @settings(deadline=None)
 @given(st.lists(EVIDENCE, max_size=6), st.randoms())
-def test_decide_does_not_depend_on_the_order_of_evidence(evidence: list[Evidence], rng) -> None:
+def test_decide_does_not_depend_on_the_order_of_evidence(
+    evidence: list[Evidence], rng: Random
+) -> None:
     shuffled = list(evidence)
     rng.shuffle(shuffled)
     one, other = verdict_on(evidence), verdict_on(shuffled)
-    assert (one.origin, one.assurance) == (other.origin, other.assurance)
+    assert (one.origin, one.assurance, one.record_id) == (
+        other.origin,
+        other.assurance,
+        other.record_id,
+    )
 
 
 @settings(deadline=None)
