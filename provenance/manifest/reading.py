@@ -46,6 +46,7 @@ __all__ = ["interpret", "read_manifest", "read_store_bytes"]
 _MAX_CODES = 500
 _MAX_SHOWN_CODES = 50
 _MAX_SOFT_BINDINGS = 32
+_STORE_URI = "self#jumbf=/c2pa/"
 _STORE_MARKERS = (b"jumb", b"c2pa")
 """Any JUMBF box type or C2PA label; a file without either carries no manifest, damaged or not."""
 
@@ -127,7 +128,7 @@ class _Codes:
     """Status codes of one reading.
 
     Attributes:
-        successes: Codes that name the active manifest, with their explanation.
+        successes: Codes on the active manifest's signature, with their explanation.
         hard_binding_matches: Of the active manifest, or of the parent of an update manifest.
         time_failures: Time-stamp codes that are not successes.
         failures: Of the active manifest.
@@ -145,7 +146,8 @@ class _Codes:
 def _sort_codes(reading: sdk.EngineReading) -> _Codes:
     results = mapping_of(reading.report.get("validation_results"))
     active = mapping_of(results.get("activeManifest"))
-    prefix = f"self#jumbf=/c2pa/{reading.report.get('active_manifest')}/"
+    signature = f"{_STORE_URI}{reading.report.get('active_manifest')}/c2pa.signature"
+    content = content_manifest_label(reading.report, _updates(reading))
     successes = list(_statuses(active.get("success")))
     informational = [code for code, _, _ in _statuses(active.get("informational"))]
     deltas = [
@@ -157,8 +159,11 @@ def _sort_codes(reading: sdk.EngineReading) -> _Codes:
     failures = [code for code, _, _ in _statuses(active.get("failure"))]
     return _Codes(
         # An ingredient's good standing must never count for the active manifest.
-        successes={code: text for code, url, text in successes if url.startswith(prefix)},
-        hard_binding_matches=any(is_hard_binding_match(code) for code, _, _ in successes),
+        successes={code: text for code, url, text in successes if url == signature},
+        hard_binding_matches=any(
+            is_hard_binding_match(code) and url.startswith(f"{_STORE_URI}{content}/")
+            for code, url, _ in successes
+        ),
         time_failures=tuple(c for c in informational + failures if c.startswith("timeStamp.")),
         failures=tuple(failures),
         delta_failures=tuple(deltas),

@@ -374,17 +374,24 @@ def _signing_error(error: Exception, attempt: _Attempt, tsa_url: str | None) -> 
             f"the signer failed ({type(attempt.error).__name__}: {attempt.error}); "
             "see countermark keys doctor"
         )
-    text = " ".join(str(error).split())[:300]
+    text = _without_password(" ".join(str(error).split()), tsa_url)[:300]
     # An update asks for its parent's stamp before it signs, so the text decides there.
     is_late = isinstance(error, c2pa.C2paError.Signature) and attempt.has_signed
     if tsa_url is not None and (is_late or _speaks_of_time(text)):
         return TimestampError(
-            f"the time-stamp authority {tsa_url} gave no usable token ({text}); "
+            f"the time-stamp authority {_without_password(tsa_url, tsa_url)} gave no usable token "
+            f"({text}); "
             "try again later, or set manifest.tsa_required to false"
         )
     return SigningError(
         f"the C2PA engine refused to sign ({text}); countermark keys doctor checks the certificate"
     )
+
+
+def _without_password(text: str, url: str | None) -> str:
+    """`text` without the user name and password that `url` may hold: it goes into logs."""
+    login, found, _ = urlsplit(url or "").netloc.rpartition("@")
+    return text.replace(f"{login}@", "") if found else text
 
 
 def _speaks_of_time(text: str) -> bool:
@@ -424,6 +431,7 @@ def _within(deadline_s: float, work: Callable[[], SignedStore], tsa_url: str) ->
     if failure:
         raise failure[0]
     raise TimestampError(
-        f"the time-stamp authority {tsa_url} did not answer within {deadline_s:g} s; "
+        f"the time-stamp authority {_without_password(tsa_url, tsa_url)} did not answer within "
+        f"{deadline_s:g} s; "
         "try again later, or set manifest.tsa_required to false"
     )

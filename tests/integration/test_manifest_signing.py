@@ -13,6 +13,7 @@ from PIL import Image
 from provenance.errors import ConfigError, SigningError
 from provenance.imaging import decode_image
 from provenance.manifest import sdk
+from provenance.manifest.claims import build_manifest
 from provenance.manifest.heal import read_store_bytes
 from provenance.manifest.pki import KeyAlgorithm, create_dev_chain
 from provenance.manifest.reading import read_manifest
@@ -101,6 +102,21 @@ def test_store_of_the_registry_validates_the_exact_bytes_only(signer, trust):
     assert report.signer is SignerTrust.TRUSTED
     assert report.codes == ("assertion.dataHash.mismatch",)
     assert report.soft_bindings == asset.soft_bindings
+
+
+@pytest.mark.parametrize("media_type", [MediaType.GIF, MediaType.TIFF, MediaType.AVIF])
+def test_formats_that_we_do_not_write_are_read(signer, trust, media_type):
+    out = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(out, media_type.name)
+    picture = EncodedImage(out.getvalue(), media_type)
+    signed = sdk.sign_created(
+        picture, build_manifest(sample_claim()), signer=signer, tsa_url=None, deadline_s=1
+    )
+    report = read_manifest(signed.data, media_type, trust=trust)
+    assert report.integrity is Integrity.INTACT
+    assert report.signer is SignerTrust.TRUSTED
+    assert report.claim is SourceClaim.FULLY_AI
+    assert media_type in sdk.readable_media_types()
 
 
 def test_untrusted_signer_is_not_named(signer):

@@ -109,6 +109,16 @@ def test_unreachable_authority_is_named():
         strict.sign(unsigned_picture(), sample_claim())
 
 
+def test_password_of_the_authority_is_not_shown(signer, tsa, caplog):
+    tsa.mode = TsaMode.ANSWERS_503
+    url = tsa.url.replace("http://", "http://someone:s3cret@")
+    open_service = ManifestSigner(signer, tsa_url=url)
+    assert not open_service.sign(unsigned_picture(), sample_claim()).time_stamped
+    assert "without a time-stamp" in caplog.text
+    assert "s3cret" not in caplog.text
+    assert "someone" not in caplog.text
+
+
 def test_failing_signer_is_not_blamed_on_the_authority(signer, tsa):
     class Down:
         alg = signer.alg

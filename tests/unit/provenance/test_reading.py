@@ -11,6 +11,7 @@ from provenance.types import Credential, History, Integrity, SignerTrust, Signin
 
 LABEL = "urn:c2pa:active"
 SIGNATURE = f"self#jumbf=/c2pa/{LABEL}/c2pa.signature"
+BINDING = f"self#jumbf=/c2pa/{LABEL}/c2pa.assertions/c2pa.hash.data"
 OTHER = "self#jumbf=/c2pa/urn:c2pa:other/c2pa.signature"
 NAMES = {
     "urn:m": TrustName("the list", frozenset({AnchorKind.MANIFEST})),
@@ -52,7 +53,7 @@ GOOD = {
                 "success": [
                     status("signingCredential.trusted"),
                     status("claimSignature.validated"),
-                    status("assertion.dataHash.match"),
+                    status("assertion.dataHash.match", url=BINDING),
                 ],
                 "informational": [],
                 "failure": [],
@@ -216,14 +217,39 @@ def test_list_for_both_uses_counts():
     assert read(change).trust_list == "both"
 
 
+@pytest.mark.parametrize("url", [OTHER, SIGNATURE.replace(LABEL, LABEL + "/x"), SIGNATURE + "/x"])
 @pytest.mark.parametrize("code", ["signingCredential.trusted", "claimSignature.validated"])
-def test_good_standing_of_an_ingredient_does_not_count(code):
+def test_good_standing_of_an_ingredient_does_not_count(code, url):
     def change(report, _):
         for one in active(report)["success"]:
             if one["code"] == code:
-                one["url"] = OTHER
+                one["url"] = url
 
     assert read(change).signer is SignerTrust.UNTRUSTED
+
+
+def test_matching_hash_of_an_ingredient_does_not_count():
+    def change(report, _):
+        active(report)["success"][2]["url"] = OTHER.replace("c2pa.signature", "x/c2pa.hash.data")
+
+    assert read(change).integrity is Integrity.NOT_CHECKABLE
+
+
+def test_update_manifest_stands_on_its_parents_hash():
+    def change(report, crjson):
+        parent = report["manifests"][LABEL]
+        update = {"ingredients": [{"relationship": "parentOf", "active_manifest": LABEL}]}
+        report["manifests"] = {"urn:c2pa:update": update, LABEL: parent}
+        report["active_manifest"] = crjson["label"] = "urn:c2pa:update"
+        crjson["isUpdateManifest"] = True
+        for one in active(report)["success"][:2]:
+            one["url"] = SIGNATURE.replace(LABEL, "urn:c2pa:update")
+
+    report = read(change)
+    assert report.integrity is Integrity.INTACT
+    assert report.signer is SignerTrust.TRUSTED
+    assert report.claim is SourceClaim.FULLY_AI
+    assert report.manifest_label == "urn:c2pa:update"
 
 
 def stamped(explanation, *, url=SIGNATURE):
