@@ -65,7 +65,7 @@ def verify_command(
         from detector.display import show_answers
 
         show_answers(answers)
-    if any(answer.get("error") for answer in answers):
+    if any(_is_unread(answer) for answer in answers):
         raise typer.Exit(ExitCode.INPUT)
     if any(answer["origin"] in wanted for answer in answers):
         raise typer.Exit(ExitCode.POLICY)
@@ -99,6 +99,13 @@ def _verify_all(
             )
             answers.append(view.model_dump(mode="json"))
     return answers
+
+
+def _is_unread(answer: dict[str, Any]) -> bool:
+    """Whether nothing could be read: a damaged picture whose manifest speaks is an answer."""
+    spoke = {"present", "invalid"}
+    evidence = answer.get("evidence", ())
+    return bool(answer.get("error")) and not any(e["finding"] in spoke for e in evidence)
 
 
 def _parse_origins(text: str | None) -> frozenset[str]:
