@@ -224,7 +224,7 @@ def filter_command(
         typer.Option(
             "-o",
             "--out",
-            help="Gets kept/, decisions.parquet and the journal.",
+            help="Gets the kept files, decisions.parquet and the journal.",
             show_default=False,
         ),
     ],

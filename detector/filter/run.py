@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from detector.service import DetectorService
     from provenance.interfaces import FilterEngine
 
-__all__ = ["DECISIONS", "JOURNAL", "KEPT", "FolderFilter"]
+__all__ = ["DECISIONS", "JOURNAL", "FolderFilter"]
 
-KEPT = "kept"
 DECISIONS = "decisions.parquet"
 JOURNAL = "decisions.jsonl"
 
@@ -62,7 +61,8 @@ class FolderFilter:
 
         Args:
             folder: Holds the samples; never changed.
-            out: Gets ``kept/``, ``decisions.parquet`` and the journal.
+            out: Gets the kept files under their own relative paths, ``decisions.parquet`` and
+                the journal.
             on_progress: Called with (samples done, samples in all).
 
         Raises:
@@ -156,6 +156,9 @@ class FolderFilter:
         self, path: Path, folder: Path, out: Path, decision: FilterDecision
     ) -> FilterDecision:
         """Copies a kept sample untouched, if its bytes still are those that were decided on."""
+        if decision.key in (DECISIONS, JOURNAL):
+            taken = InputError(f"{path} has a name that the filter's own output needs; rename it")
+            return self._unread(decision.key, "reserved_name", taken)
         try:
             data = read_file(path, limits=self.service.limits)
         except InputError as error:
@@ -163,5 +166,5 @@ class FolderFilter:
         if hashlib.sha256(data).hexdigest() != decision.sha256:
             changed = InputError(f"{path} changed while it was filtered; look at it again")
             return self._unread(decision.key, "changed", changed)
-        write_file_atomic(out / KEPT / path.relative_to(folder), data)
+        write_file_atomic(out / path.relative_to(folder), data)
         return decision

@@ -45,7 +45,7 @@ def test_filter_separates_our_pictures_from_photographs(
     rows = {row["key"]: row for row in pq.read_table(out / "decisions.parquet").to_pylist()}
     assert rows["sub/saved.jpg"]["reason_code"] == "machine_made.registered"
     assert rows["sub/saved.jpg"]["record_id"] == delivery.record.record_id
-    assert (out / "kept" / "photo.jpg").read_bytes() == PHOTO
+    assert (out / "photo.jpg").read_bytes() == PHOTO
     again = run(home.settings.home, "filter", folder, "-o", out)
     assert again.code == 3
     assert "--resume" in again.err
@@ -77,4 +77,4 @@ def test_filter_killed_half_way_is_resumed(home: DeliveringHome, tmp_path: Path)
     assert answer.code == 0
     keys = pq.read_table(out / "decisions.parquet")["key"].to_pylist()
     assert sorted(keys) == [f"{number:03}.jpg" for number in range(120)]
-    assert {p.name for p in (out / "kept").iterdir()} == set(keys)
+    assert {p.name for p in out.glob("*.jpg")} == set(keys)

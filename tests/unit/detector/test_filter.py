@@ -13,7 +13,7 @@ import pytest
 
 from detector.filter.engines.local import LocalEngine
 from detector.filter.journal import Journal
-from detector.filter.run import DECISIONS, JOURNAL, KEPT, FolderFilter
+from detector.filter.run import DECISIONS, JOURNAL, FolderFilter
 from detector.filter.shards.folder import key_of, list_samples
 from detector.policy import FilterPolicy
 from detector.service import DetectorService
@@ -104,6 +104,19 @@ def files_below(folder: Path) -> dict[str, bytes]:
     }
 
 
+def kept_below(out: Path) -> dict[str, bytes]:
+    return {k: v for k, v in files_below(out).items() if k not in {DECISIONS, JOURNAL}}
+
+
+def test_an_image_with_a_name_that_the_output_needs_is_set_aside(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / DECISIONS).write_bytes(PNG)
+    make_filter().start(folder, out, silent)
+    (row,) = pq.read_table(out / DECISIONS).to_pylist()
+    assert (row["action"], row["reason_code"]) == ("review", "reserved_name")
+
+
 def test_every_sample_gets_one_decision_and_kept_ones_arrive_untouched(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -112,7 +125,7 @@ def test_every_sample_gets_one_decision_and_kept_ones_arrive_untouched(
     seen: list[tuple[int, int]] = []
     report = make_filter().start(folder, out, lambda done, total: seen.append((done, total)))
     assert decisions(out) == EXPECTED
-    assert files_below(out / KEPT) == {"keep.png": PNG, "a/b/keep too.png": PNG}
+    assert kept_below(out) == {"keep.png": PNG, "a/b/keep too.png": PNG}
     assert files_below(folder) == before
     assert (report.samples, dict(report.actions)) == (8, {"keep": 2, "drop": 1, "review": 5})
     assert sum(report.reasons.values()) == 8
@@ -177,7 +190,7 @@ def test_a_run_that_was_broken_off_is_resumed_without_loss_or_double(
     make_filter(engine=rest).resume(folder, out, silent)
     assert len(rest.asked) == 8 - after
     assert decisions(out) == EXPECTED
-    assert files_below(out / KEPT) == {"keep.png": PNG, "a/b/keep too.png": PNG}
+    assert kept_below(out) == {"keep.png": PNG, "a/b/keep too.png": PNG}
 
 
 def test_a_line_cut_short_by_a_kill_is_decided_again(folder: Path, tmp_path: Path) -> None:
@@ -252,7 +265,7 @@ def test_a_sample_that_changes_under_our_hands_is_not_kept(folder: Path, tmp_pat
 
     make_filter(engine=ChangingEngine(99)).start(folder, tmp_path / "out", silent)
     assert decisions(tmp_path / "out")["keep.png"] == ("review", "changed")
-    assert not (tmp_path / "out" / KEPT / "keep.png").exists()
+    assert not (tmp_path / "out" / "keep.png").exists()
 
 
 def test_names_that_are_not_utf8_get_a_key(tmp_path: Path) -> None:
@@ -265,7 +278,7 @@ def test_names_that_are_not_utf8_get_a_key(tmp_path: Path) -> None:
         pytest.skip("this file system takes no such name")
     make_filter().start(root, tmp_path / "out", silent)
     assert decisions(tmp_path / "out") == {"caf\\xe9.png": ("keep", "unknown.none")}
-    assert (tmp_path / "out" / KEPT / name).read_bytes() == PNG
+    assert (tmp_path / "out" / name).read_bytes() == PNG
 
 
 def test_linked_folders_are_not_followed(folder: Path) -> None:
