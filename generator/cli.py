@@ -46,6 +46,12 @@ def generate(
         str | None, typer.Option("--format", help="png, jpeg or webp.  [by the name of OUT]")
     ] = None,
     quality: Annotated[int, typer.Option(help="1 to 100, for jpeg and webp.")] = 92,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")] = None,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option("--allow-pickle", help="Load pickled weights, which can run code. Warns."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Generate pictures that leave marked, signed and registered."""
@@ -67,7 +73,10 @@ def generate(
         quality=quality,
     )
     paths = _name_outputs(out, count)
-    deliveries = _generate(body, paths)
+    overrides: dict[str, object] = {"device": device, "dtype": dtype}
+    if allow_pickle:
+        overrides["allow_pickle"] = True
+    deliveries = _generate(body, paths, {k: v for k, v in overrides.items() if v is not None})
     if as_json:
         print_json([_to_json(d, path) for d, path in zip(deliveries, paths, strict=True)])
         return
@@ -75,7 +84,11 @@ def generate(
         typer.echo(f"{path}  record {delivery.record.record_id}  seed {_seed_of(delivery)}")
 
 
-def _generate(body: "GenerationBody", paths: list[Path]) -> "list[Delivery]":
+def _generate(
+    body: "GenerationBody", paths: list[Path], overrides: dict[str, object]
+) -> "list[Delivery]":
+    from dataclasses import replace
+
     from generator.wiring import build_generator
     from provenance.config import load_settings
     from provenance.errors import InputError
@@ -86,7 +99,9 @@ def _generate(body: "GenerationBody", paths: list[Path]) -> "list[Delivery]":
         raise typer.BadParameter(str(error)) from error
     for path in paths:
         _check_writable(path)
-    generator = build_generator(load_settings(), model=body.model)
+    settings = load_settings()
+    chosen = replace(settings.generator, **overrides)  # type: ignore[arg-type]  # by field name
+    generator = build_generator(replace(settings, generator=chosen), model=body.model)
     return _render_all(generator, requests, paths)
 
 

@@ -17,6 +17,7 @@ from provenance.manifest.heal import split_shell
 from provenance.manifest.label import build_xmp
 from provenance.types import AssetInfo, Fingerprints, MediaType, RasterImage, SoftBinding
 from provenance.watermark.marking import STRESS_JPEG_QUALITY, MarkedImage, embed_mark
+from provenance.watermark.payload import CODED_BITS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from provenance.watermark.payload import WatermarkKey
 
 __all__ = ["ClaimTerms", "Marks", "describe_asset"]
+
+ROOMY_SIDE_PX = 4096
+"""A picture in which every codec that grows with the picture has room for a record id."""
 
 WATERMARK_BINDING_VERSION = "1"
 """First part of a watermark binding's value, ``version*payload``, as the field writes it."""
@@ -118,7 +122,7 @@ class Marks:
     @property
     def carries_record_id(self) -> bool:
         """Whether the codec has room for a record id; rivaGan has 32 bits and has not."""
-        return self.codec.capacity_bits(1024, 1024) > 32
+        return self.codec.capacity_bits(ROOMY_SIDE_PX, ROOMY_SIDE_PX) >= CODED_BITS
 
     def fingerprint(self, image: RasterImage) -> Fingerprints:
         """W6: of the pixels that will be delivered."""

@@ -140,9 +140,12 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Check this installation; each failing line says what to do."""
+    from rich.console import Console
+
     from provenance.doctor import run_checks, show_checks
 
-    checks = run_checks()
+    with Console(stderr=True).status("checking; loading the model takes a few seconds"):
+        checks = run_checks()
     if as_json:
         print_json(
             [

@@ -317,3 +317,24 @@ def test_doctor_is_content_with_a_fresh_installation(console: Console) -> None:
     failing = [c for c in json.loads(done.stdout) if not c["ok"] and not c["optional"]]
     assert failing
     assert all(c["remedy"] for c in failing)
+
+
+def test_pickled_weights_are_refused_unless_asked_for_with_a_warning(console: Console) -> None:
+    del console.environ["COUNTERMARK_GENERATOR_PIPELINE"]
+    model = console.folder / "old-model"
+    (model / "unet").mkdir(parents=True)
+    (model / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"\x80\x04.")
+    (model / "unet" / "config.json").write_text("{}")
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+    }
+    (model / "model_index.json").write_text(json.dumps(index))
+    done = console.run("generate", "a tree", "-o", "x.png", "--model", "old-model")
+    assert_one_clear_line(done, 3, "old-model")
+    done = console.run(
+        "generate", "a tree", "-o", "x.png", "--model", "old-model", "--allow-pickle"
+    )
+    assert done.returncode in {3, 4}
+    assert "can run" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -36,7 +36,7 @@ def run(code: str, *arguments: str) -> str:
         "detector.cli",
         "registry.cli",
         "provenance.manifest.cli",
-        "provenance.demo.command",
+        "provenance.demo.cli",
     ],
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:
