@@ -167,10 +167,11 @@ def _check_stamps(settings: Settings) -> HealthCheck:
 
 def _check_self(settings: Settings) -> HealthCheck:
     # Imported here: loads the C2PA engine.
-    from provenance.manifest.wiring import build_manifest_signer
+    from provenance.manifest.selftest import run_self_test
+    from provenance.manifest.wiring import build_manifest_signer, build_trust
 
     try:
-        build_manifest_signer(settings).self_test()
+        run_self_test(build_manifest_signer(settings), trust=build_trust(settings))
     except ProvenanceError as error:
         what, _, remedy = str(error).partition("; ")
         return HealthCheck("signing self-test", ok=False, detail=what, remedy=remedy or "see above")

@@ -17,7 +17,7 @@ from provenance.manifest import sdk
 from provenance.manifest.claims import SPEC_VERSION, build_manifest
 from provenance.manifest.reading import read_manifest
 from provenance.manifest.source_types import classify_source_type
-from provenance.manifest.trust import default_trust, no_trust
+from provenance.manifest.trust import no_trust
 from provenance.types import (
     WRITABLE_MEDIA_TYPES,
     Credential,
@@ -32,7 +32,6 @@ from provenance.types import (
 if TYPE_CHECKING:
     from provenance.interfaces import Signer
     from provenance.manifest.claims import Claim, SoftwareAgent
-    from provenance.manifest.trust import TrustSettings
 
 __all__ = ["ManifestSigner", "TimestampPolicy"]
 
@@ -59,7 +58,6 @@ class ManifestSigner:
         tsa_url: str | None = None,
         timestamp_policy: TimestampPolicy = TimestampPolicy.FAIL_OPEN,
         tsa_timeout_s: float = DEFAULT_TSA_TIMEOUT_S,
-        trust: TrustSettings | None = None,
     ) -> None:
         """Sets up; connects to nothing.
 
@@ -69,8 +67,6 @@ class ManifestSigner:
             timestamp_policy: FAIL_OPEN signs without a stamp and says so in the asset;
                 FAIL_CLOSED raises.
             tsa_timeout_s: How long one signature may wait for the authority, seconds.
-            trust: Anchors that the self-test expects to trust the signer by; the shipped lists
-                when None.
 
         Raises:
             ConfigError: `tsa_url` is no http or https address.
@@ -83,7 +79,6 @@ class ManifestSigner:
         self._tsa_url = tsa_url or None
         self._policy = timestamp_policy
         self._timeout_s = tsa_timeout_s
-        self._trust = trust
 
     @property
     def signer(self) -> Signer:
@@ -157,17 +152,6 @@ class ManifestSigner:
         if report.soft_bindings != before.soft_bindings or report.claim is not before.claim:
             raise SigningError("not delivered: the update manifest does not lead to its parent")
         return _asset(signed, image, report)
-
-    def self_test(self) -> None:
-        """Signs, tampers and reads a small picture, as the service must do before it starts.
-
-        Raises:
-            SigningError: Signing or reading does not behave; says in what.
-        """
-        # Imported here: the self-test signs through this class.
-        from provenance.manifest.selftest import run_self_test
-
-        run_self_test(self, trust=self._trust or default_trust())
 
     def _sign_with_policy(
         self, image: EncodedImage, definition: dict[str, object]

@@ -42,7 +42,6 @@ def build_manifest_signer(settings: Settings) -> ManifestSigner:
         timestamp_policy=(
             TimestampPolicy.FAIL_CLOSED if options.tsa_required else TimestampPolicy.FAIL_OPEN
         ),
-        trust=build_trust(settings),
     )
 
 

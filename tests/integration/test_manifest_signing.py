@@ -17,7 +17,7 @@ from provenance.manifest.claims import build_manifest
 from provenance.manifest.heal import read_store_bytes
 from provenance.manifest.pki import KeyAlgorithm, create_dev_chain
 from provenance.manifest.reading import read_manifest
-from provenance.manifest.selftest import remote_reference
+from provenance.manifest.selftest import remote_reference, run_self_test
 from provenance.manifest.signers.local_key import LocalKeySigner
 from provenance.manifest.signing import ManifestSigner
 from provenance.manifest.trust import (
@@ -260,16 +260,16 @@ def test_engine_signs_what_our_rules_forbid_so_the_rules_are_needed(signer):
 
 
 def test_self_test_passes_where_the_root_is_trusted(signer, trust):
-    ManifestSigner(signer, trust=trust).self_test()
+    run_self_test(ManifestSigner(signer), trust=trust)
 
 
 def test_self_test_fails_where_the_development_root_is_not_trusted(signer):
     with pytest.raises(SigningError, match="not trusted here"):
-        ManifestSigner(signer, trust=default_trust()).self_test()
+        run_self_test(ManifestSigner(signer), trust=default_trust())
 
 
 def test_self_test_accepts_an_unlisted_certificate_of_the_operator():
-    ManifestSigner(ThrowawayAuthority().issue().signer, trust=default_trust()).self_test()
+    run_self_test(ManifestSigner(ThrowawayAuthority().issue().signer), trust=default_trust())
 
 
 @pytest.mark.parametrize("url", ["ftp://tsa.example", "tsa.example", "http://", "file:///etc"])
