@@ -361,13 +361,18 @@ def quiet_libraries(*libraries: Any) -> Iterator[None]:
             bar.enable_progress_bar()
 
 
+_MEMORY_TEXTS = ("can't allocate memory", "could not create a primitive")
+"""What torch's CPU allocator and oneDNN say: neither has an exception of its own. A primitive of a
+layer that has worked before fails to be created only for want of memory."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the machine or the accelerator had no room left.
 
     NOTE: torch's allocator for the CPU raises a plain RuntimeError, told apart by its words.
     """
     kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+    return isinstance(error, kinds) or any(text in str(error) for text in _MEMORY_TEXTS)
 
 
 def first_line(error: BaseException) -> str:

@@ -1,0 +1,124 @@
+"""What a C2PA manifest shows, in layers that are never folded into one boolean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from provenance.types.base import require
+
+if TYPE_CHECKING:
+    from provenance.types.marks import SoftBinding
+
+__all__ = [
+    "Credential",
+    "History",
+    "Integrity",
+    "ManifestReport",
+    "SignerTrust",
+    "SigningTime",
+    "SourceClaim",
+]
+
+
+class Credential(StrEnum):
+    """Where a C2PA manifest was found."""
+
+    NONE = "none"
+    EMBEDDED = "embedded"
+    SIDECAR = "sidecar"
+    REMOTE_NOT_FETCHED = "remote_not_fetched"
+    RECOVERED = "recovered"
+    MALFORMED = "malformed"
+
+
+class Integrity(StrEnum):
+    """Whether the bytes belong to the manifest."""
+
+    INTACT = "intact"
+    CONTENT_CHANGED = "content_changed"
+    MANIFEST_ALTERED = "manifest_altered"
+    NOT_CHECKABLE = "not_checkable"
+
+
+class SignerTrust(StrEnum):
+    """Who signed, judged by a dated list."""
+
+    TRUSTED = "trusted"
+    UNTRUSTED = "untrusted"
+    INVALID_CERTIFICATE = "invalid_certificate"
+    REVOKED = "revoked"
+
+
+class SigningTime(StrEnum):
+    """Whether the signature was made while the certificate was valid."""
+
+    STAMPED_TRUSTED = "stamped_trusted"
+    STAMPED_UNTRUSTED = "stamped_untrusted"
+    UNSTAMPED_CURRENT = "unstamped_current"
+    EXPIRED = "expired"
+
+
+class History(StrEnum):
+    """What is known of the ingredients."""
+
+    CLEAN = "clean"
+    DAMAGED_INGREDIENT = "damaged_ingredient"
+    UNKNOWN_INGREDIENT = "unknown_ingredient"
+
+
+class SourceClaim(StrEnum):
+    """What a label says of a picture's making, folded from digitalSourceType and its kin."""
+
+    FULLY_AI = "fully_ai"
+    PARTLY_AI = "partly_ai"
+    POSSIBLY_AI = "possibly_ai"
+    CAPTURE = "capture"
+    HUMAN = "human"
+    NOT_AI = "not_ai"
+    NO_CLAIM = "no_claim"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestReport:
+    """What a C2PA manifest store shows, in layers that are never folded into one boolean.
+
+    Attributes:
+        credential: Where it was found.
+        integrity: Whether these bytes belong to it.
+        signer: By the trust lists in force.
+        signing_time: In time, expired, stamped.
+        history: Ingredients.
+        claim: Strongest source claim over active manifest and history.
+        claim_path: Where that claim stands: manifest label, action, URI; for people.
+        ambiguous: Whether actions may be incomplete (gathered, or allActionsIncluded not true).
+        signer_name: Organisation of the leaf; None unless `signer` is TRUSTED, because anybody
+            can write any name into their own certificate.
+        trust_list: Which list made it trusted; None otherwise.
+        claim_generator: Name and version that the manifest gives; unverified unless trusted.
+        manifest_label: Active manifest; None when unreadable.
+        soft_bindings: Of the active manifest.
+        codes: Validation failure codes, as C2PA appendix D names them.
+        signed_at: Time of the time-stamp or claim, ISO 8601; None when absent.
+    """
+
+    credential: Credential
+    integrity: Integrity = Integrity.NOT_CHECKABLE
+    signer: SignerTrust = SignerTrust.UNTRUSTED
+    signing_time: SigningTime = SigningTime.UNSTAMPED_CURRENT
+    history: History = History.CLEAN
+    claim: SourceClaim = SourceClaim.NO_CLAIM
+    claim_path: str | None = None
+    ambiguous: bool = False
+    signer_name: str | None = None
+    trust_list: str | None = None
+    claim_generator: str | None = None
+    manifest_label: str | None = None
+    soft_bindings: tuple[SoftBinding, ...] = ()
+    codes: tuple[str, ...] = ()
+    signed_at: str | None = None
+
+    def __post_init__(self) -> None:
+        shown = self.signer_name is None or self.signer is SignerTrust.TRUSTED
+        require(shown, "the name of an untrusted signer is never shown as fact")

@@ -1,0 +1,174 @@
+"""What sources found: a closed union."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from provenance.types.base import Parameters, RecordId, frozen_parameters
+from provenance.types.credentials import ManifestReport, SourceClaim
+
+if TYPE_CHECKING:
+    from provenance.types.records import RecordKind
+
+__all__ = [
+    "Evidence",
+    "Finding",
+    "ManifestEvidence",
+    "MatchBasis",
+    "MatchTier",
+    "MetadataEvidence",
+    "RegistryEvidence",
+    "SourceFailure",
+    "WatermarkEvidence",
+]
+
+
+class Finding(StrEnum):
+    """What a source found. Unknown is never folded into absent.
+
+    PRESENT: the mark is there and readable. ABSENT: looked properly, nothing there. INVALID: it
+    is there but broken, so it says nothing about these pixels. UNREADABLE: the source could not
+    look (undecodable, too small, crashed, timed out).
+    """
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    INVALID = "invalid"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestEvidence:
+    """What C2PA says, embedded or recovered from the registry."""
+
+    finding: Finding
+    reason: str
+    report: ManifestReport
+    source: Literal["c2pa", "c2pa_recovered"] = "c2pa"
+
+
+@dataclass(frozen=True, slots=True)
+class WatermarkEvidence:
+    """What our own keyed mark says, before the registry is asked.
+
+    Attributes:
+        finding: PRESENT only with a verified tag (or a presence statistic beyond its threshold,
+            for codecs that carry no record id).
+        reason: One sentence.
+        codec: Codec that answered.
+        record_id: Payload; None when absent or for presence marks.
+        p_value: Upper bound of the probability that an unmarked picture answers so.
+        key_id: Key that matched; None when absent.
+    """
+
+    finding: Finding
+    reason: str
+    codec: str = ""
+    record_id: RecordId | None = None
+    p_value: float | None = None
+    key_id: str | None = None
+    source: Literal["watermark"] = "watermark"
+
+
+class MatchBasis(StrEnum):
+    """By what a registered picture was found."""
+
+    FILE_HASH = "file_hash"
+    PIXEL_HASH = "pixel_hash"
+    WATERMARK = "watermark"
+    PERCEPTUAL_HASH = "perceptual_hash"
+    EMBEDDING = "embedding"
+
+
+class MatchTier(StrEnum):
+    """How sure it is that picture and record are the same; strongest first.
+
+    EXACT: same bytes or pixels. COPY_STRONG, COPY_VERIFIED: a copy. COPY_LIKELY: not verified.
+    SIMILAR: looks alike, never proof. TRANSPLANT: the mark is the record's, the picture is not.
+    NO_RECORD: a valid mark whose record is not in this registry. UNCONFIRMED: the mark's record
+    is here, but the picture is too flat to compare.
+    """
+
+    EXACT = "exact"
+    COPY_STRONG = "copy_strong"
+    COPY_VERIFIED = "copy_verified"
+    COPY_LIKELY = "copy_likely"
+    SIMILAR = "similar"
+    TRANSPLANT = "transplant"
+    NO_RECORD = "no_record"
+    UNCONFIRMED = "unconfirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryEvidence:
+    """What this registry says of the picture.
+
+    Attributes:
+        finding: PRESENT when a record was found.
+        reason: One sentence.
+        basis: By what it was found; None when nothing was.
+        tier: How sure the match is; None when nothing was found.
+        record_id: The record; None when nothing was found.
+        kind: The record's kind, which decides the origin.
+        distance_bits: Hamming distance of the perceptual hashes, 0..256.
+        cosine: Cosine similarity of the embeddings, -1..1.
+        revoked: Whether the record was revoked.
+    """
+
+    finding: Finding
+    reason: str
+    basis: MatchBasis | None = None
+    tier: MatchTier | None = None
+    record_id: RecordId | None = None
+    kind: RecordKind | None = None
+    distance_bits: int | None = None
+    cosine: float | None = None
+    revoked: bool = False
+    source: Literal["registry"] = "registry"
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataEvidence:
+    """An unsigned label or a generator's own parameters: anyone can write or remove it.
+
+    Attributes:
+        finding: PRESENT when a label was read.
+        reason: One sentence.
+        tool: Program that the label names, e.g. ``AUTOMATIC1111``; None for standards' labels.
+        version: The program's version.
+        place: Container, key: e.g. ``PNG tEXt parameters``.
+        claim: What the label says.
+        detail: A few non-personal fields (sampler, size); never prompt, names, GPS, serials.
+        signed_by: Maker whose published key verified a signature over these very pixels (NovelAI
+            signs so, outside C2PA); None for the usual label that anyone can write.
+    """
+
+    finding: Finding
+    reason: str
+    tool: str | None = None
+    version: str | None = None
+    place: str | None = None
+    claim: SourceClaim = SourceClaim.NO_CLAIM
+    detail: Parameters = field(default_factory=dict)
+    signed_by: str | None = None
+    source: Literal["metadata"] = "metadata"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", frozen_parameters(self.detail))
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFailure:
+    """A source that could not look: one UNREADABLE finding, the others still answer."""
+
+    source: str
+    reason: str
+    finding: Literal[Finding.UNREADABLE] = Finding.UNREADABLE
+
+
+Evidence: TypeAlias = (
+    ManifestEvidence | WatermarkEvidence | RegistryEvidence | MetadataEvidence | SourceFailure
+)
+"""Closed union: a new kind of evidence fails type checking until `decide` handles it."""

@@ -1,0 +1,99 @@
+"""Pictures: pixels, bytes, and bytes under examination."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+from provenance.types.base import Uint8Array, require
+
+__all__ = ["WRITABLE_MEDIA_TYPES", "Candidate", "EncodedImage", "MediaType", "RasterImage"]
+
+
+class MediaType(StrEnum):
+    """Media types that Countermark recognises by their first bytes."""
+
+    PNG = "image/png"
+    JPEG = "image/jpeg"
+    WEBP = "image/webp"
+    GIF = "image/gif"
+    TIFF = "image/tiff"
+    BMP = "image/bmp"
+    AVIF = "image/avif"
+    HEIF = "image/heif"
+
+
+WRITABLE_MEDIA_TYPES: tuple[MediaType, ...] = (MediaType.PNG, MediaType.JPEG, MediaType.WEBP)
+"""What the generator delivers: each can carry a C2PA manifest and XMP."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RasterImage:
+    """A decoded picture: the only thing that codecs, checkers, hashers and embedders see.
+
+    Attributes:
+        pixels: (H, W, 3) uint8, RGB, 0..255, EXIF orientation applied; made read-only.
+    """
+
+    pixels: Uint8Array
+
+    def __post_init__(self) -> None:
+        array = self.pixels
+        require(array.dtype == np.uint8, f"pixels must be uint8, not {array.dtype}")
+        require(
+            array.ndim == 3 and array.shape[2] == 3 and min(array.shape) > 0,
+            f"pixels must have the shape (H, W, 3), not {array.shape}",
+        )
+        frozen = np.ascontiguousarray(array)
+        if frozen is array:
+            frozen = array.view()
+        frozen.flags.writeable = False
+        object.__setattr__(self, "pixels", frozen)
+
+    @property
+    def width_px(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height_px(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def min_side_px(self) -> int:
+        return min(self.width_px, self.height_px)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """Encoded bytes with their media type: the only thing that signing and reading see."""
+
+    data: bytes = field(repr=False)
+    media_type: MediaType
+
+    def __post_init__(self) -> None:
+        require(bool(self.data), "an encoded image must have at least one byte")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """Bytes under examination (R1), hashed and decoded once for all sources.
+
+    Attributes:
+        name: What the caller calls it (a path, an upload's name); for messages only.
+        data: The bytes as they came.
+        sha256: Hex digest of `data`.
+        media_type: By content, never by name; None when no known signature is there.
+        raster: The decoded first frame, orientation applied; None when it does not decode.
+        decode_problem: Why `raster` is None, in a sentence; None otherwise.
+        pixel_sha256: `imaging.hash_pixels` of the raster; None without one.
+    """
+
+    name: str
+    data: bytes = field(repr=False)
+    sha256: str
+    media_type: MediaType | None
+    raster: RasterImage | None = field(repr=False)
+    decode_problem: str | None = None
+    pixel_sha256: str | None = None

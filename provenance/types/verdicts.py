@@ -1,0 +1,70 @@
+"""What is answered: origin, assurance, reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from provenance.types.base import RecordId, require
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from provenance.types.evidence import Evidence
+
+__all__ = ["Assurance", "Origin", "Verdict"]
+
+
+class Origin(StrEnum):
+    """What a verdict says of a picture."""
+
+    MACHINE_MADE = "machine_made"
+    MACHINE_EDITED = "machine_edited"
+    HUMAN_CLAIMED = "human_claimed"
+    CAPTURE_CLAIMED = "capture_claimed"
+    CONFLICTING = "conflicting"
+    UNKNOWN = "unknown"
+
+
+class Assurance(StrEnum):
+    """The highest rung of evidence that decided, strongest first."""
+
+    REGISTERED = "registered"
+    SIGNED_TRUSTED = "signed_trusted"
+    SIGNED_UNLISTED = "signed_unlisted"
+    HINT = "hint"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer of the reader path: a pure function of evidence and policy (R4).
+
+    Attributes:
+        origin: What the evidence shows.
+        assurance: The highest rung that decided.
+        record_id: Set whenever a record stands behind the answer.
+        evidence: All of it, also what did not decide.
+        reasons: Plain sentences: what it is, and what it does not mean.
+        policy_id: Name and version of the policy.
+        list_dates: Date of each trust list used, ISO 8601 by list name.
+    """
+
+    origin: Origin
+    assurance: Assurance
+    record_id: RecordId | None
+    evidence: tuple[Evidence, ...]
+    reasons: tuple[str, ...]
+    policy_id: str
+    list_dates: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        bare = self.origin is Origin.UNKNOWN
+        require(
+            bare == (self.assurance is Assurance.NONE),
+            f"origin {self.origin} does not go with assurance {self.assurance}",
+        )
+        require(bool(self.reasons), "a verdict gives at least one reason")
+        object.__setattr__(self, "list_dates", MappingProxyType(dict(self.list_dates)))
