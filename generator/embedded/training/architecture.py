@@ -54,7 +54,8 @@ def make_autoencoder() -> AutoencoderKL:
         block_out_channels=(16, 32, 64, 128, 192),
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
-        norm_num_groups=8,
+        # Groups of two or three channels would erase the mean colour of a picture.
+        norm_num_groups=1,
         sample_size=512,
         # Export normalises the latents, so the usual factor of Stable Diffusion is not needed.
         scaling_factor=1.0,
@@ -71,9 +72,9 @@ def make_unet() -> UNet2DConditionModel:
         out_channels=LATENT_CHANNELS,
         block_out_channels=(64, 128, 192),
         layers_per_block=1,
-        # The finest level goes without attention: a third of the time for little gain.
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        # Attention at 8x8 only: a step takes two thirds of the time it takes with 16x16 as well.
+        down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
         cross_attention_dim=TEXT_WIDTH,
         attention_head_dim=4,
         norm_num_groups=16,

@@ -81,7 +81,7 @@ def encode_pool(pool: Path, run: Path, target: Path) -> None:
         partial = target / "partial.npy"
         np.save(partial, latents)
         partial.replace(path)
-        print(f"{path.name} deviation {latents.std():.3f}", flush=True)
+        print(f"{path.name} deviation {latents.astype(np.float32).std():.3f}", flush=True)
 
 
 def _write_statistics(target: Path, latents: NDArray[np.float64]) -> None:

@@ -132,7 +132,7 @@ def evaluate(
     )
     pipeline.set_progress_bar_config(disable=True)
     right, wrong = check_recogniser(scenes)
-    reconstruction = fresh_scenes(16, seed=_SEED)
+    reconstruction = fresh_scenes(16, seed=_SEED, split=Split.TEST)
     psnr = measure_psnr(pipeline.vae, reconstruction)
     rng = np.random.default_rng([_SEED, 2])
     pictures: list[NDArray[np.uint8]] = []

@@ -2,7 +2,7 @@
 # NOTE: torch, diffusers and transformers annotate only some of their functions.
 """Trains the autoencoder on crops of the pool, ever larger ones; resumable.
 
-The encoder is settled after a third of the steps. From then on latents can be encoded and the
+The encoder is settled after a fifth of the steps. From then on latents can be encoded and the
 denoiser trained, while the decoder goes on learning what to make of them.
 
 python -m generator.embedded.training.train_autoencoder training-runs/pool training-runs/vae
@@ -29,6 +29,7 @@ from generator.embedded.training.checkpoints import (
 from generator.embedded.training.losses import picture_loss, psnr_db
 from generator.embedded.training.pool import list_shards
 from generator.embedded.training.scenes import draw_scene
+from generator.embedded.training.thumbnail import start_as_thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,14 +39,14 @@ if TYPE_CHECKING:
 
 __all__ = ["fresh_scenes", "measure_psnr", "to_tensor", "train"]
 
-_PEAK_RATE = 1.2e-3
+_PEAK_RATE = 5e-4
 _DECAY = 0.998
-# Keeps latents near a unit normal without costing detail: four orders below the pixels.
-_KL_WEIGHT = 1e-4
+# Keeps latents near a unit normal without costing detail: five orders below the pixels.
+_KL_WEIGHT = 1e-5
 _GRADIENT_LIMIT = 1.0
 _SAVE_EVERY = 250
 # Share of the steps after which the encoder stays as it is.
-_ENCODER_SHARE = 1 / 3
+_ENCODER_SHARE = 0.2
 # (share of training done, pictures, side in pixels): few pixels a step, many steps, is what a
 # processor without an accelerator affords. Group normalisation takes its statistics from the
 # whole picture, so training ends near the size that is delivered.
@@ -57,10 +58,10 @@ def to_tensor(pictures: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(pictures.copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def fresh_scenes(count: int, *, seed: int) -> torch.Tensor:
-    """Draws scenes of the test split: (count, 3, 512, 512) in [-1, 1]."""
+def fresh_scenes(count: int, *, seed: int, split: Split) -> torch.Tensor:
+    """Draws scenes of a split: (count, 3, 512, 512) in [-1, 1]."""
     rng = np.random.default_rng(seed)
-    specs = [sample_spec(rng, Split.TEST) for _ in range(count)]
+    specs = [sample_spec(rng, split) for _ in range(count)]
     return to_tensor(np.stack([draw_scene(spec) for spec in specs]))
 
 
@@ -97,16 +98,6 @@ def measure_psnr(autoencoder: AutoencoderKL, scenes: torch.Tensor) -> float:
     return psnr_db(torch.cat(made), scenes)
 
 
-def _calm_start(autoencoder: AutoencoderKL) -> None:
-    """Starts every residual branch at zero, so that training begins with a shallow network.
-
-    Source: Goyal et al., "Accurate, Large Minibatch SGD" (2017), section 5.1.
-    """
-    for name, weight in autoencoder.named_parameters():
-        if ".conv2." in name:
-            torch.nn.init.zeros_(weight)
-
-
 def _settle_encoder(autoencoder: AutoencoderKL, average: AutoencoderKL) -> None:
     """Gives the encoder its averaged weights, the ones that ship, and stops its training."""
     for part in ("encoder", "quant_conv"):
@@ -132,7 +123,7 @@ def train(pool: Path, run: Path, *, steps: int, seed: int) -> None:
     """Trains for ``steps`` in all, going on from ``run``'s checkpoint if there is one."""
     torch.manual_seed(seed)
     model = make_autoencoder()
-    _calm_start(model)
+    start_as_thumbnail(model, fresh_scenes(8, seed=seed + 1, split=Split.TRAIN))
     model = model.to(memory_format=torch.channels_last)
     average = Average(model, decay=_DECAY)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
@@ -145,7 +136,7 @@ def train(pool: Path, run: Path, *, steps: int, seed: int) -> None:
         optimizer.load_state_dict(state["optimizer"])
     torch.manual_seed(seed + first)
     crops = _Crops(pool, np.random.default_rng([seed, first]))
-    scenes = fresh_scenes(4, seed=seed)
+    scenes = fresh_scenes(4, seed=seed, split=Split.TEST)
     losses: list[float] = []
     began = time.monotonic()
     settled_at = int(_ENCODER_SHARE * steps)
