@@ -25,6 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from provenance.errors import SigningError, TimestampError
+from provenance.manifest.structure import has_too_many_parts
 from provenance.manifest.trust import ACCEPTED_EKUS, AnchorKind, TrustSettings
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ def read_store(
         trust: Anchors.
         manifest_store: A store from elsewhere, judged against `data` instead of an embedded one.
     """
+    if has_too_many_parts(data):
+        return ReadFailure.MALFORMED
     context, names = _reading_context(os.getpid(), trust)
     # NOTE: the class attributes of C2paError are set at run time, so a type checker sees none.
     try:
