@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
-from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from generator.jobs import Job, JobRunner, JobState, QueueFullError
-from generator.schemas import GenerationBody, JobView, delivery_view
+from generator.jobs import Job, JobRunner, QueueFullError
+from generator.schemas import GenerationBody, JobView
 from provenance.errors import ContentBlockedError, InputError, ProvenanceError, RecordNotFoundError
 from provenance.types import parse_record_id
 
@@ -27,11 +28,12 @@ __all__ = ["build_router"]
 MAX_WAIT_S = 600.0
 """Longest time that ``?wait=true`` holds a connection; the job goes on afterwards."""
 
-NO_STORE = {"Cache-Control": "no-store"}
+POLL_S = 0.05
+"""How often a waiting connection looks whether its job is done; far below a render's time."""
 
 
 def build_router(settings: Settings) -> APIRouter:
-    """Routes for jobs and delivered assets; the model loads before the service is ready.
+    """Routes for jobs and delivered assets; the default model loads before the service starts.
 
     Raises:
         ProvenanceError: The model, the keys or the registry are unusable, or the signing
@@ -41,6 +43,7 @@ def build_router(settings: Settings) -> APIRouter:
 
     generator = build_generator(settings)
     generator.self_test()
+    generator.service.open_studio(None)
     runner = JobRunner(generator.service.generate, max_queue=settings.serve.max_queue)
 
     @asynccontextmanager
@@ -76,8 +79,8 @@ def _add_jobs(
         response.headers["Location"] = f"/v1/generations/{job.id}"
         if not wait:
             return _job_view(job, request)
-        await run_in_threadpool(job.finished.wait, MAX_WAIT_S)
-        return _settled(job, request)
+        await _wait_for(job)
+        return _settled(job, request, response)
 
     @router.get("/generations/{job_id}", response_model=JobView)
     async def read_generation(job_id: str, request: Request) -> Any:
@@ -100,34 +103,42 @@ def _add_assets(router: APIRouter, generator: Generator) -> None:
         return Response(data, media_type=str(record.asset.media_type), headers=headers)
 
 
-def _settled(job: Job, request: Request) -> Any:
-    """The answer of ``?wait=true``: the result, or the error as its own status."""
-    if job.state is JobState.DONE:
-        view = _job_view(job, request)
-        return JSONResponse(view.model_dump(), HTTPStatus.OK, headers=NO_STORE)
-    if job.error is not None and (job.state is JobState.REFUSED or not job.deliveries):
+async def _wait_for(job: Job) -> None:
+    """Waits without holding a worker thread: many clients wait, one thread renders."""
+    deadline = time.monotonic() + MAX_WAIT_S
+    while not job.finished.is_set() and time.monotonic() < deadline:  # noqa: ASYNC110  a thread sets it
+        await asyncio.sleep(POLL_S)
+
+
+def _settled(job: Job, request: Request, response: Response) -> Any:
+    """The answer of ``?wait=true``.
+
+    A job that delivered nothing answers its error; one that delivered some pictures before it
+    ended answers them, with what ended it, so that no delivered picture goes unnamed.
+    """
+    if job.error is not None and not job.results:
         raise job.error
+    if job.finished.is_set():
+        response.status_code = HTTPStatus.OK
     return _job_view(job, request)
 
 
 def _job_view(job: Job, request: Request) -> JobView:
-    url = str(request.url_for("read_generation", job_id=job.id))
     return JobView(
         id=job.id,
         status=job.state.value,
         steps_done=job.steps_done,
         steps_total=job.steps_total,
-        pictures_done=len(job.deliveries),
+        pictures_done=len(job.results),
         pictures_total=len(job.requests),
         results=[
-            delivery_view(
-                delivery,
-                asset_url=str(request.url_for("read_asset", record_id=delivery.record.record_id)),
+            view.model_copy(
+                update={"asset_url": str(request.url_for("read_asset", record_id=view.record_id))}
             )
-            for delivery in job.deliveries
+            for view in job.results
         ],
         detail=_detail(job.error),
-        url=url,
+        url=str(request.url_for("read_generation", job_id=job.id)),
     )
 
 

@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from generator.schemas import GenerationBody
     from generator.wiring import Generator
+    from provenance.errors import ProvenanceError
     from provenance.types import Delivery, GenerationRequest
 
 __all__ = ["generate_app"]
@@ -76,17 +77,23 @@ def generate(
     overrides: dict[str, object] = {"device": device, "dtype": dtype}
     if allow_pickle:
         overrides["allow_pickle"] = True
-    deliveries = _generate(body, paths, {k: v for k, v in overrides.items() if v is not None})
-    if as_json:
-        print_json([_to_json(d, path) for d, path in zip(deliveries, paths, strict=True)])
-        return
-    for delivery, path in zip(deliveries, paths, strict=True):
-        typer.echo(f"{path}  record {delivery.record.record_id}  seed {_seed_of(delivery)}")
+    rows: list[dict[str, object]] = []
+    try:
+        _generate(body, paths, {k: v for k, v in overrides.items() if v is not None}, rows)
+    finally:
+        # Also when a later picture failed: what was delivered must not go unnamed.
+        if as_json and rows:
+            print_json(rows)
+        elif not as_json:
+            _show(rows)
 
 
 def _generate(
-    body: "GenerationBody", paths: list[Path], overrides: dict[str, object]
-) -> "list[Delivery]":
+    body: "GenerationBody",
+    paths: list[Path],
+    overrides: dict[str, object],
+    rows: list[dict[str, object]],
+) -> None:
     from dataclasses import replace
 
     from generator.wiring import build_generator
@@ -102,15 +109,19 @@ def _generate(
     settings = load_settings()
     chosen = replace(settings.generator, **overrides)  # type: ignore[arg-type]  # by field name
     generator = build_generator(replace(settings, generator=chosen), model=body.model)
-    return _render_all(generator, requests, paths)
+    _render_all(generator, requests, paths, rows)
 
 
 def _render_all(
-    generator: "Generator", requests: "tuple[GenerationRequest, ...]", paths: list[Path]
-) -> "list[Delivery]":
+    generator: "Generator",
+    requests: "tuple[GenerationRequest, ...]",
+    paths: list[Path],
+    rows: list[dict[str, object]],
+) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
+    from provenance.errors import ProvenanceError
     from provenance.files import StagedFile
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -123,10 +134,12 @@ def _render_all(
                 lambda asset: StagedFile(path, asset.image.data),
             )
 
-        return [
-            render(number, request, path)
-            for number, (request, path) in enumerate(zip(requests, paths, strict=True), 1)
-        ]
+        for number, (request, path) in enumerate(zip(requests, paths, strict=True), 1):
+            try:
+                rows.append(_delivered_row(render(number, request, path), path))
+            except ProvenanceError as error:
+                rows.append(_failed_row(error, path))
+                raise
 
 
 def _parse_size(text: str) -> tuple[int, int]:
@@ -182,12 +195,25 @@ def _check_writable(path: Path) -> None:
         raise DeliveryError(f"{path} cannot be written: {parent} is not a writable folder")
 
 
-def _seed_of(delivery: "Delivery") -> object:
-    return delivery.record.parameters.get("seed")
+def _show(rows: list[dict[str, object]]) -> None:
+    for row in rows:
+        if "record_id" in row:
+            typer.echo(f"{row['file']}  record {row['record_id']}  seed {row['seed']}")
 
 
-def _to_json(delivery: "Delivery", path: Path) -> dict[str, object]:
+def _delivered_row(delivery: "Delivery", path: Path) -> dict[str, object]:
     from generator.schemas import delivery_view
 
     view = delivery_view(delivery).model_dump(exclude={"asset_url"})
     return {"file": str(path), **view}
+
+
+def _failed_row(error: "ProvenanceError", path: Path) -> dict[str, object]:
+    from provenance.errors import ContentBlockedError
+
+    row: dict[str, object] = {"file": str(path), "error": str(error)}
+    if isinstance(error, ContentBlockedError):
+        row["refusal_id"] = error.refusal_id
+        row["flagged"] = list(error.report.flagged)
+        row["scores"] = dict(error.report.scores)
+    return row

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from generator.schemas import delivery_view
 from provenance.errors import ContentBlockedError, ProvenanceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from generator.schemas import AssetView
     from provenance.types import Delivery, GenerationRequest
 
     Render = Callable[[GenerationRequest, Callable[[int, int], None]], Delivery]
@@ -29,7 +31,7 @@ __all__ = ["Job", "JobRunner", "JobState", "QueueFullError"]
 log = logging.getLogger(__name__)
 
 KEPT_FINISHED_JOBS = 100
-"""Finished jobs that can still be asked for; bounds memory, since results hold picture bytes."""
+"""Finished jobs that can still be asked for."""
 
 
 class QueueFullError(ProvenanceError):
@@ -55,7 +57,7 @@ class Job:
     state: JobState = JobState.QUEUED
     steps_done: int = 0
     steps_total: int = 0
-    deliveries: list[Delivery] = field(default_factory=list, repr=False)
+    results: list[AssetView] = field(default_factory=list, repr=False)
     error: ProvenanceError | None = None
     finished: threading.Event = field(default_factory=threading.Event, repr=False)
 
@@ -134,7 +136,9 @@ class JobRunner:
         try:
             for request in job.requests:
                 before = job.steps_done
-                job.deliveries.append(self._render(request, _StepCounter(job, before)))
+                delivery = self._render(request, _StepCounter(job, before))
+                # The view, not the bytes: finished jobs must not fill the memory.
+                job.results.append(delivery_view(delivery))
                 job.steps_done = before + request.steps
             self._finish(job, JobState.DONE, None)
         except ContentBlockedError as error:

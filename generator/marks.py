@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from provenance.errors import CapacityError
 from provenance.imaging import decode_image, encode_image, hash_pixels
 from provenance.manifest.claims import Claim, SoftwareAgent, TrainingUse
 from provenance.manifest.heal import split_shell
 from provenance.manifest.label import build_xmp
 from provenance.types import AssetInfo, Fingerprints, MediaType, RasterImage, SoftBinding
-from provenance.watermark.marking import STRESS_JPEG_QUALITY, MarkedImage, embed_mark
+from provenance.watermark.marking import (
+    MIN_PSNR_DB,
+    STRESS_JPEG_QUALITY,
+    MarkedImage,
+    embed_mark,
+)
 from provenance.watermark.payload import CODED_BITS
 
 if TYPE_CHECKING:
@@ -36,9 +42,6 @@ if TYPE_CHECKING:
     from provenance.watermark.payload import WatermarkKey
 
 __all__ = ["ClaimTerms", "Marks", "describe_asset"]
-
-ROOMY_SIDE_PX = 4096
-"""A picture in which every codec that grows with the picture has room for a record id."""
 
 WATERMARK_BINDING_VERSION = "1"
 """First part of a watermark binding's value, ``version*payload``, as the field writes it."""
@@ -71,6 +74,7 @@ class Marks:
     embedder: Embedder | None
     signer: ManifestSigner
     terms: ClaimTerms
+    min_psnr_db: float = MIN_PSNR_DB
 
     def describe_request(self, request: GenerationRequest) -> dict[str, Scalar]:
         """What of a request goes into record and manifest: prompts only as keyed hashes."""
@@ -109,7 +113,7 @@ class Marks:
         )
         return embed_mark(
             image,
-            payload if self.carries_record_id else None,
+            payload if self.carries_record_id(image) else None,
             key=self.key,
             codec=self.codec,
             encode=lambda marked: encode_image(
@@ -117,12 +121,26 @@ class Marks:
             ),
             decode=lambda encoded: decode_image(encoded.data),
             stress=(_save_as_jpeg,),
+            min_psnr_db=self.min_psnr_db,
         )
 
-    @property
-    def carries_record_id(self) -> bool:
-        """Whether the codec has room for a record id; rivaGan has 32 bits and has not."""
-        return self.codec.capacity_bits(ROOMY_SIDE_PX, ROOMY_SIDE_PX) >= CODED_BITS
+    def check_capacity(self, request: GenerationRequest) -> None:
+        """W1: refuses a size that the codec cannot mark, before anything is rendered.
+
+        Raises:
+            CapacityError: The picture would be too small; names the least size.
+        """
+        if not self.codec.capacity_bits(request.width_px, request.height_px):
+            least = self.codec.min_side_px
+            raise CapacityError(
+                f"width and height {request.width_px}x{request.height_px} are too small for the "
+                f"watermark codec {self.codec.name}, which needs {least} pixels on the short side; "
+                "ask for a larger picture"
+            )
+
+    def carries_record_id(self, image: RasterImage) -> bool:
+        """Whether there is room for a record id; rivaGan's 32 bits hold a presence mark only."""
+        return self.codec.capacity_bits(image.width_px, image.height_px) >= CODED_BITS
 
     def fingerprint(self, image: RasterImage) -> Fingerprints:
         """W6: of the pixels that will be delivered."""
@@ -137,6 +155,7 @@ class Marks:
         fingerprints: Fingerprints,
         request: GenerationRequest,
         model: ModelRef,
+        pipeline: SoftwareAgent,
         safety: SafetyReport,
         when: datetime,
     ) -> SignedAsset:
@@ -149,8 +168,8 @@ class Marks:
             generator=self.terms.generator,
             when=when,
             model=model,
-            pipeline=SoftwareAgent(model.family or "diffusers", _version_of("diffusers")),
-            watermark=self._watermark_binding(payload),
+            pipeline=pipeline,
+            watermark=self._watermark_binding(payload, marked),
             watermark_agent=SoftwareAgent(self.codec.name, self.codec.alg.rpartition(".")[2]),
             fingerprints=self._fingerprint_bindings(fingerprints),
             parameters=_public_parameters(self.describe_request(request)),
@@ -162,8 +181,8 @@ class Marks:
         )
         return self.signer.sign(marked.encoded, claim)
 
-    def _watermark_binding(self, payload: WatermarkPayload) -> SoftBinding:
-        value = payload.record_id if self.carries_record_id else self.key.key_id
+    def _watermark_binding(self, payload: WatermarkPayload, marked: MarkedImage) -> SoftBinding:
+        value = payload.record_id if marked.info.carries_record_id else self.key.key_id
         return SoftBinding(
             f"{self.terms.namespace}.{self.codec.alg}", f"{WATERMARK_BINDING_VERSION}*{value}"
         )
@@ -199,12 +218,6 @@ def describe_asset(asset: SignedAsset) -> AssetInfo:
 def _public_parameters(facts: Parameters) -> dict[str, Scalar]:
     """What the manifest says under our namespace; prompt and its hash have fields of their own."""
     return {name: value for name, value in facts.items() if not name.startswith("prompt")}
-
-
-def _version_of(distribution: str) -> str:
-    from importlib.metadata import version
-
-    return version(distribution)
 
 
 def _save_as_jpeg(image: RasterImage) -> RasterImage:

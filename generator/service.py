@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from generator.marks import describe_asset
 from generator.safety import check_image
 from provenance.errors import ContentBlockedError
+from provenance.manifest.claims import SoftwareAgent
 from provenance.types import Delivery, RecordKind, Refusal, RegistryRecord
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from generator.marks import Marks
-    from provenance.interfaces import Pipeline, RecordStore, SafetyChecker
+    from provenance.interfaces import Pipeline, RecordStore, SafetyChecker, Staged
     from provenance.types import (
         GenerationRequest,
         RecordId,
@@ -30,17 +31,9 @@ if TYPE_CHECKING:
         SignedAsset,
     )
 
-__all__ = ["GenerationService", "Sink", "Staged", "Studio"]
+__all__ = ["GenerationService", "Sink", "Studio"]
 
 log = logging.getLogger(__name__)
-
-
-class Staged(Protocol):
-    """Bytes that lie ready; publishing them cannot fail for lack of room."""
-
-    def publish(self) -> object: ...
-
-    def discard(self) -> None: ...
 
 
 class Sink(Protocol):
@@ -99,6 +92,7 @@ class GenerationService:
 
         Raises:
             InputError: The model is unknown or cannot do what is asked.
+            CapacityError: The size is too small for the watermark codec.
             GenerationError: The pipeline could not render.
             ContentBlockedError: The safety policy blocked the picture; a refusal is recorded.
             WatermarkError: The picture cannot carry the mark; not delivered.
@@ -107,6 +101,7 @@ class GenerationService:
             DeliveryError: The bytes could not be staged; not delivered.
         """
         # W1: the request is valid by construction; the model is pinned by its digest.
+        self.marks.check_capacity(request)
         studio = self.open_studio(request.model)
         # W2: an id that nobody else has, before pixels exist.
         reservation = self.store.reserve()
@@ -146,6 +141,7 @@ class GenerationService:
             fingerprints=fingerprints,
             request=request,
             model=model,
+            pipeline=SoftwareAgent(model.family or "pipeline", studio.pipeline.version),
             safety=safety,
             when=self.clock(),
         )

@@ -33,7 +33,7 @@ class StudioPool:
         load: Loads a pipeline by name; None is the bundled model.
         open_checker: Opens the checker for a loaded pipeline.
         default_model: What a request without a model means; None is the bundled model.
-        allowed_models: What requests may name besides; ``*`` allows any.
+        allowed_models: What requests may name besides.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class StudioPool:
     ) -> None:
         self._load = load
         self._open_checker = open_checker
-        self._default = default_model
+        self._default = None if default_model is None else _strip_bundled(default_model)
         self._allowed = frozenset(allowed_models)
         self._lock = threading.Lock()
         self._current: tuple[str | None, Studio] | None = None
@@ -57,12 +57,15 @@ class StudioPool:
         Raises:
             InputError: The operator does not allow it.
         """
-        if name is None or name == self._default or name in self._allowed or "*" in self._allowed:
-            return self._default if name is None else _strip_bundled(name)
-        if name == BUNDLED and self._default is None:
-            return None
-        offered = sorted({self._default or BUNDLED, *self._allowed})
-        raise InputError(f"model {name[:200]!r} is not offered here; use {', '.join(offered)}")
+        if name is None or name == self._default:
+            return self._default
+        if name in self._allowed or (name == BUNDLED and self._default is None):
+            return _strip_bundled(name)
+        # The default may be a folder of this machine: strangers are not told its path.
+        others = f", or one of {', '.join(sorted(self._allowed))}" if self._allowed else ""
+        raise InputError(
+            f"model {name[:200]!r} is not offered here; leave the field out for the default{others}"
+        )
 
     def open(self, name: str | None) -> Studio:
         """Loads the model unless it is the one in memory.

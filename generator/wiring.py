@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from generator.marks import ClaimTerms, Marks
 from generator.pipelines.weights import WeightFormats
-from generator.service import GenerationService
+from generator.service import GenerationService, Sink
 from generator.studios import StudioPool, open_checker
 from provenance.errors import ConfigError
 from provenance.fingerprint.wiring import build_embedder, build_hasher
 from provenance.manifest.claims import SoftwareAgent, TrainingUse
+from provenance.manifest.pki import make_private_folder
 from provenance.manifest.selftest import run_self_test
 from provenance.manifest.wiring import build_manifest_signer, build_trust
 from provenance.plugins import load_backend
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from provenance.config import Settings
     from provenance.interfaces import AssetStore, Pipeline, RecordStore
     from provenance.manifest.signing import ManifestSigner
-    from provenance.types import SignedAsset
 
 __all__ = ["Generator", "build_generator"]
 
@@ -61,6 +61,7 @@ def build_generator(settings: Settings, *, model: str | None = None) -> Generato
     Raises:
         ProvenanceError: Keys, registry or a backend are unusable. Models load on first use.
     """
+    make_private_folder(settings.home)
     signer = build_manifest_signer(settings)
     store = open_registry(settings)
     assets = open_asset_store(settings) if settings.registry.keep_assets else None
@@ -70,7 +71,7 @@ def build_generator(settings: Settings, *, model: str | None = None) -> Generato
         safety_policy=settings.safety.policy,
         marks=_build_marks(settings, signer),
         store=store,
-        sinks=() if assets is None else (_AssetSink(assets),),
+        sinks=() if assets is None else (_keep_in(assets),),
         clock=lambda: datetime.now(UTC),
         claim_generator=f"{settings.manifest.claim_generator} {version('countermark')}",
     )
@@ -129,6 +130,7 @@ def _build_marks(settings: Settings, signer: ManifestSigner) -> Marks:
             training_use=_training_use(settings.manifest.training_use),
             include_prompt=settings.manifest.include_prompt,
         ),
+        min_psnr_db=settings.watermark.min_psnr_db,
     )
 
 
@@ -140,24 +142,5 @@ def _training_use(text: str) -> TrainingUse:
         raise ConfigError(f"manifest.training_use {text!r} must be one of {known}") from error
 
 
-class _AssetSink:
-    """Keeps delivered bytes; forgets them when the record was not committed."""
-
-    def __init__(self, assets: AssetStore) -> None:
-        self._assets = assets
-
-    def __call__(self, asset: SignedAsset) -> _KeptAsset:
-        return _KeptAsset(self._assets, self._assets.put(asset.image))
-
-
-class _KeptAsset:
-    def __init__(self, assets: AssetStore, sha256: str) -> None:
-        self._assets = assets
-        self._sha256: str | None = sha256
-
-    def publish(self) -> None:
-        self._sha256 = None
-
-    def discard(self) -> None:
-        if self._sha256 is not None:
-            self._assets.discard(self._sha256)
+def _keep_in(assets: AssetStore) -> Sink:
+    return lambda asset: assets.stage(asset.image)

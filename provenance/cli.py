@@ -22,7 +22,13 @@ from typing import Annotated, Any
 
 import typer
 
-from provenance.errors import ContentBlockedError, InputError, ProvenanceError
+from provenance.errors import (
+    CapacityError,
+    ContentBlockedError,
+    InputError,
+    ProvenanceError,
+    RecordNotFoundError,
+)
 from provenance.plugins import load_backend
 
 __all__ = ["ExitCode", "doctor_app", "main", "print_json", "serve_app"]
@@ -42,7 +48,7 @@ def exit_code_for(error: ProvenanceError) -> ExitCode:
     """The one table from our errors to exit codes."""
     if isinstance(error, ContentBlockedError):
         return ExitCode.POLICY
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | CapacityError | RecordNotFoundError):
         return ExitCode.INPUT
     return ExitCode.ENVIRONMENT
 

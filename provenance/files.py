@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from contextlib import suppress
@@ -39,8 +40,9 @@ class StagedFile:
         self._handle: int | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                raise IsADirectoryError(21, "it is a folder")
+            if path.exists() and not path.is_file():
+                # A rename would replace a device or a pipe; nobody means that.
+                raise FileExistsError(errno.EEXIST, "it is a folder or no regular file")
             self._handle = self._open(mode)
             with os.fdopen(self._handle, "wb", closefd=False) as stream:
                 stream.write(data)
@@ -67,15 +69,33 @@ class StagedFile:
             DeliveryError: The folder went away or its rights changed meanwhile.
         """
         try:
-            if self._part is None:
-                self._part = self._name_unnamed()
-            self._part.replace(self._path)
+            self._named_part().replace(self._path)
         except OSError as error:
             self.discard()
             raise _delivery_error(self._path, error) from error
         self._part = None
         self._close()
         return self._path
+
+    def publish_new(self) -> Path:
+        """Gives the bytes their name, unless another process was first: then its file stays.
+
+        Raises:
+            DeliveryError: The folder went away or its rights changed meanwhile.
+        """
+        try:
+            with suppress(FileExistsError):
+                os.link(self._named_part(), self._path)
+        except OSError as error:
+            raise _delivery_error(self._path, error) from error
+        finally:
+            self.discard()
+        return self._path
+
+    def _named_part(self) -> Path:
+        if self._part is None:
+            self._part = self._name_unnamed()
+        return self._part
 
     def _name_unnamed(self) -> Path:
         part = self._part_name()

@@ -70,11 +70,16 @@ _DECODER_FAILURES = (
     EOFError,
     ArithmeticError,
     AttributeError,
-    NotImplementedError,
-    RecursionError,
+    RuntimeError,
     struct.error,
     zlib.error,
 )
+
+# Pillow warns of odd tags and of more than 89 megapixels; what matters becomes an error here. Set
+# once for the whole process: `warnings.catch_warnings` is not safe in threads, and decoding
+# happens in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def sniff_media_type(data: bytes) -> MediaType | None:
@@ -134,13 +139,10 @@ def decode_image(
             f"{name} is not an image by its content; give a PNG, JPEG, WebP, GIF, TIFF or AVIF file"
         )
     try:
-        with warnings.catch_warnings():
-            # Pillow warns above 89 megapixels; our own limit below decides instead.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as opened:
-                _check_pixels(opened.size, name, limits)
-                upright = ImageOps.exif_transpose(opened)
-                pixels = _to_rgb(upright)
+        with Image.open(io.BytesIO(data)) as opened:
+            _check_pixels(opened.size, name, limits)
+            upright = ImageOps.exif_transpose(opened)
+            pixels = _to_rgb(upright)
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(
             f"{name} declares more pixels than can be decoded safely; the limit is "

@@ -47,6 +47,10 @@ class Pipeline(Protocol):
     def model(self) -> ModelRef:
         """The pinned model that this object holds in memory."""
 
+    @property
+    def version(self) -> str:
+        """Version of the program that runs the model, e.g. that of diffusers."""
+
     def render(
         self, request: GenerationRequest, on_step: Callable[[int, int], None]
     ) -> RasterImage:
@@ -196,7 +200,7 @@ class VectorIndex(Protocol):
 
 @runtime_checkable
 class RecordStore(Protocol):
-    """The registry's rows and their log. Group: ``countermark.stores``.
+    """The registry's rows and their log.
 
     Every method raises `RegistryUnavailableError` when the database cannot be reached.
     """
@@ -255,12 +259,22 @@ class RecordStore(Protocol):
     def log_head(self) -> LogHead: ...
 
 
+class Staged(Protocol):
+    """Bytes that lie ready under no name; publishing them cannot fail for lack of room."""
+
+    def publish(self) -> object:
+        """Gives the bytes their name."""
+
+    def discard(self) -> None:
+        """Forgets the bytes; harmless after `publish`."""
+
+
 @runtime_checkable
 class AssetStore(Protocol):
     """Keeps delivered bytes by their digest, for ``GET /v1/assets/{record_id}``."""
 
-    def put(self, image: EncodedImage) -> str:
-        """Stores the bytes whole or not at all; answers their SHA-256.
+    def stage(self, image: EncodedImage) -> Staged:
+        """Lays the bytes ready; `get` finds them by their SHA-256 once they are published.
 
         Raises:
             DeliveryError: No room, no right.
@@ -268,9 +282,6 @@ class AssetStore(Protocol):
 
     def get(self, sha256: str) -> bytes | None:
         """The bytes, verified against their digest; None when they are not kept."""
-
-    def discard(self, sha256: str) -> None:
-        """Removes the bytes of a picture that was not delivered after all."""
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from provenance.errors import DeliveryError
-from provenance.files import write_file_atomic
+from provenance.files import StagedFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,16 +34,13 @@ class LocalAssetStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def put(self, image: EncodedImage) -> str:
-        """Stores the bytes whole or not at all; answers their SHA-256.
+    def stage(self, image: EncodedImage) -> StagedFile:
+        """Lays the bytes ready on the store's own disk; publishing is a rename.
 
         Raises:
             DeliveryError: No room, no right; says what to do.
         """
-        digest = hashlib.sha256(image.data).hexdigest()
-        if self.get(digest) is None:
-            write_file_atomic(self._path(digest), image.data)
-        return digest
+        return StagedFile(self._path(hashlib.sha256(image.data).hexdigest()), image.data)
 
     def get(self, sha256: str) -> bytes | None:
         """The bytes, verified against their digest; None when they are not kept.
@@ -68,22 +65,6 @@ class LocalAssetStore:
             logger.error("asset %s is damaged on disk; it is not delivered", sha256)
             return None
         return data
-
-    def discard(self, sha256: str) -> None:
-        """Removes the bytes of a picture that was not delivered after all.
-
-        Raises:
-            DeliveryError: The file cannot be removed.
-        """
-        if not _SHA256.fullmatch(sha256):
-            return
-        try:
-            self._path(sha256).unlink(missing_ok=True)
-        except OSError as error:
-            raise DeliveryError(
-                f"asset {self._path(sha256)} cannot be removed: {error.strerror or error}; "
-                "remove it by hand: its picture was not delivered"
-            ) from error
 
     def _path(self, digest: str) -> Path:
         return self._folder / digest[:2] / digest

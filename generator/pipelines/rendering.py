@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 import logging
 import threading
@@ -102,6 +103,11 @@ class DiffusersPipeline:
     def model(self) -> ModelRef:
         """The pinned model in memory."""
         return self._model
+
+    @property
+    def version(self) -> str:
+        """Version of diffusers."""
+        return importlib.metadata.version("diffusers")
 
     @property
     def safety_checker_folder(self) -> Path | None:

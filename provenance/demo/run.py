@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from provenance.config import load_settings
+from provenance.config import ManifestSettings, RegistrySettings, Settings, load_settings
 from provenance.demo.attacks import ATTACKS, Attack
 from provenance.files import write_file_atomic
 from provenance.plugins import load_backend
@@ -59,7 +59,7 @@ def run_demo(
     Raises:
         ProvenanceError: The environment is not in order, or the folder cannot be written.
     """
-    settings = load_settings(home=folder.absolute() / "state")
+    settings = _isolate(load_settings(home=folder.absolute() / "state"))
     on_progress("loading the model", 0, 1)
     generator = load_backend("countermark.services", "generator")(settings)
     deliveries = []
@@ -77,10 +77,20 @@ def run_demo(
     return _attack_all(folder, deliveries, settings, on_progress)
 
 
+def _isolate(settings: Settings) -> Settings:
+    """The same settings without anything that belongs to a deployment: registry, keys, TSA."""
+    return replace(
+        settings,
+        registry=RegistrySettings(),
+        manifest=ManifestSettings(),
+        watermark=replace(settings.watermark, key_file=""),
+    )
+
+
 def _attack_all(
     folder: Path,
     deliveries: list[tuple[str, Delivery]],
-    settings: Any,
+    settings: Settings,
     on_progress: Callable[[str, int, int], None],
 ) -> tuple[DemoPicture, ...]:
     detector = load_backend("countermark.services", "detector")(settings)

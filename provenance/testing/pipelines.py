@@ -72,6 +72,7 @@ class PipelineTests:
         assert "\\" not in model.name
         assert model.name.count("/") <= 1
         assert model.family
+        assert pipeline.version
 
     def test_model_stays_the_same(self, pipeline: Pipeline) -> None:
         assert pipeline.model == pipeline.model

@@ -61,6 +61,7 @@ __all__ = [
     "build_record",
     "build_refusal",
     "counting_bytes",
+    "keep_asset",
 ]
 
 START = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -628,6 +629,12 @@ def _neighbours(found: Sequence[_Neighbour]) -> list[RecordId]:
     return [neighbour.record_id for neighbour in found]
 
 
+def keep_asset(store: AssetStore, image: EncodedImage) -> str:
+    """Stages and publishes; answers the digest by which `get` finds the bytes."""
+    store.stage(image).publish()
+    return hashlib.sha256(image.data).hexdigest()
+
+
 class AssetStoreTests:
     """What every `provenance.interfaces.AssetStore` does. Override `asset_store`."""
 
@@ -639,36 +646,36 @@ class AssetStoreTests:
     def test_store_implements_the_protocol(self, asset_store: AssetStore) -> None:
         assert isinstance(asset_store, AssetStore)
 
-    def test_put_answers_the_digest_by_which_get_finds_the_bytes(
-        self, asset_store: AssetStore
-    ) -> None:
+    def test_published_bytes_are_found_by_their_digest(self, asset_store: AssetStore) -> None:
         image = EncodedImage(b"\x89PNG not really", MediaType.PNG)
-        digest = asset_store.put(image)
-        assert digest == hashlib.sha256(image.data).hexdigest()
-        assert asset_store.get(digest) == image.data
+        assert asset_store.get(keep_asset(asset_store, image)) == image.data
 
-    def test_put_keeps_bytes_that_are_already_there(self, asset_store: AssetStore) -> None:
-        image = EncodedImage(b"twice", MediaType.JPEG)
-        assert asset_store.put(image) == asset_store.put(image)
-        assert asset_store.get(asset_store.put(image)) == b"twice"
-
-    def test_discard_forgets_the_bytes_and_ignores_unknown_ones(
+    def test_staged_bytes_are_not_there_until_they_are_published(
         self, asset_store: AssetStore
     ) -> None:
-        kept = asset_store.put(EncodedImage(b"delivered", MediaType.PNG))
-        lost = asset_store.put(EncodedImage(b"not delivered after all", MediaType.PNG))
-        for name in (lost, lost, "0" * 64, "../" + kept):
-            asset_store.discard(name)
-        assert asset_store.get(lost) is None
-        assert asset_store.get(kept) == b"delivered"
+        image = EncodedImage(b"staged", MediaType.PNG)
+        digest = hashlib.sha256(image.data).hexdigest()
+        staged = asset_store.stage(image)
+        assert asset_store.get(digest) is None
+        staged.discard()
+        assert asset_store.get(digest) is None
 
-    def test_put_keeps_different_bytes_apart(self, asset_store: AssetStore) -> None:
-        digests = [
-            asset_store.put(EncodedImage(bytes([n]) * (n + 1), MediaType.WEBP)) for n in range(40)
-        ]
-        assert [asset_store.get(digest) for digest in digests] == [
-            bytes([n]) * (n + 1) for n in range(40)
-        ]
+    def test_discarding_after_publishing_changes_nothing(self, asset_store: AssetStore) -> None:
+        staged = asset_store.stage(EncodedImage(b"kept", MediaType.PNG))
+        staged.publish()
+        staged.discard()
+        assert asset_store.get(hashlib.sha256(b"kept").hexdigest()) == b"kept"
+
+    def test_bytes_that_are_already_there_stay(self, asset_store: AssetStore) -> None:
+        image = EncodedImage(b"twice", MediaType.JPEG)
+        assert keep_asset(asset_store, image) == keep_asset(asset_store, image)
+        asset_store.stage(image).discard()
+        assert asset_store.get(keep_asset(asset_store, image)) == b"twice"
+
+    def test_different_bytes_are_kept_apart(self, asset_store: AssetStore) -> None:
+        images = [EncodedImage(bytes([n]) * (n + 1), MediaType.WEBP) for n in range(40)]
+        digests = [keep_asset(asset_store, image) for image in images]
+        assert [asset_store.get(digest) for digest in digests] == [i.data for i in images]
 
     @pytest.mark.parametrize(
         "name", ["0" * 64, "", "abc", "../../../../etc/passwd", "/etc/passwd", "A" * 64]

@@ -46,6 +46,11 @@ class GradientPipeline:
         """A pinned model; its digest is that of its name."""
         return self._model
 
+    @property
+    def version(self) -> str:
+        """``1``: of the way it draws."""
+        return "1"
+
     def render(
         self, request: GenerationRequest, on_step: Callable[[int, int], None]
     ) -> RasterImage:

@@ -207,19 +207,26 @@ class MemoryAssetStore:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
 
-    def put(self, image: EncodedImage) -> str:
-        """Keeps the bytes; answers their SHA-256."""
-        digest = hashlib.sha256(image.data).hexdigest()
-        self.files[digest] = image.data
-        return digest
+    def stage(self, image: EncodedImage) -> _StagedBytes:
+        """Lays the bytes ready."""
+        return _StagedBytes(self.files, image.data)
 
     def get(self, sha256: str) -> bytes | None:
         """The bytes; None when they are not kept."""
         return self.files.get(sha256)
 
-    def discard(self, sha256: str) -> None:
-        """Forgets the bytes."""
-        self.files.pop(sha256, None)
+
+class _StagedBytes:
+    def __init__(self, files: dict[str, bytes], data: bytes) -> None:
+        self._files = files
+        self._data: bytes | None = data
+
+    def publish(self) -> None:
+        if self._data is not None:
+            self._files[hashlib.sha256(self._data).hexdigest()] = self._data
+
+    def discard(self) -> None:
+        self._data = None
 
 
 def _cosine(stored: Embedding, query: Embedding) -> float:

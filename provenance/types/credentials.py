@@ -92,6 +92,9 @@ class ManifestReport:
         history: Ingredients.
         claim: Strongest source claim over active manifest and history.
         claim_path: Where that claim stands: manifest label, action, URI; for people.
+        claim_vouched: Whether `signer` vouches for that claim: it stands in the active manifest,
+            or in an intact ingredient whose own signer a list vouches for. Adding an ingredient
+            says that it was used, not that what it says is so.
         ambiguous: Whether actions may be incomplete (gathered, or allActionsIncluded not true).
         signer_name: Organisation of the leaf; None unless `signer` is TRUSTED, because anybody
             can write any name into their own certificate.
@@ -110,6 +113,7 @@ class ManifestReport:
     history: History = History.CLEAN
     claim: SourceClaim = SourceClaim.NO_CLAIM
     claim_path: str | None = None
+    claim_vouched: bool = True
     ambiguous: bool = False
     signer_name: str | None = None
     trust_list: str | None = None

@@ -80,6 +80,7 @@ class GenerationRequest:
                 len(text) <= MAX_PROMPT_CHARACTERS,
                 f"{name} has {len(text)} characters; at most {MAX_PROMPT_CHARACTERS} are read",
             )
+            require(_is_text(text), f"{name} holds half a character (an unpaired surrogate)")
         require(bool(self.prompt.strip()), "prompt is empty: say what to draw")
         require(0 <= self.seed < 2**63, f"seed {self.seed} is outside 0..2**63-1")
         require(1 <= self.steps <= MAX_STEPS, f"steps {self.steps} is outside 1..{MAX_STEPS}")
@@ -94,3 +95,12 @@ class GenerationRequest:
             self.media_type in WRITABLE_MEDIA_TYPES,
             f"format {self.media_type} cannot be delivered; use png, jpeg or webp",
         )
+
+
+def _is_text(text: str) -> bool:
+    """Whether the text can be written as UTF-8, which hashing and tokenizing need."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -10,7 +10,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from provenance.errors import ConfigError
-from provenance.files import write_file_atomic
+from provenance.files import StagedFile
 from provenance.watermark.payload import WatermarkKey
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def make_key_file(path: Path, *, random_bytes: Callable[[int], bytes]) -> tuple[
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         line = random_bytes(SECRET_BYTES).hex() + "\n"
-        write_file_atomic(path, line.encode("ascii"), mode=0o600)
+        # Of several processes that start together one key wins, and all of them read that one.
+        StagedFile(path, line.encode("ascii"), mode=0o600).publish_new()
     return read_key_file(path)
 
 
@@ -52,7 +53,8 @@ def read_key_file(path: Path) -> tuple[WatermarkKey, ...]:
         text = path.read_text(encoding="ascii")
     except FileNotFoundError as error:
         raise ConfigError(
-            f"watermark key {path} does not exist; `countermark keys init` makes one"
+            f"watermark key {path} does not exist; check watermark.key_file, or leave it empty: "
+            "then the first `countermark generate` makes a key in the home folder"
         ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"watermark key {path} cannot be read: {error}") from error

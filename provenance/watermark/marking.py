@@ -149,6 +149,7 @@ def embed_mark(
     encode: Callable[[RasterImage], EncodedImage],
     decode: Callable[[EncodedImage], RasterImage],
     stress: Sequence[Callable[[RasterImage], RasterImage]] = (),
+    min_psnr_db: float = MIN_PSNR_DB,
 ) -> MarkedImage:
     """Embeds, encodes, and reads back, with the gentlest strength that holds every margin.
 
@@ -160,6 +161,7 @@ def embed_mark(
         encode: Makes the bytes that will be delivered.
         decode: Decodes them as the detector will.
         stress: Simulated re-saves of the decoded picture that the mark should survive.
+        min_psnr_db: No mark more visible than this is delivered, decibels; higher is gentler.
 
     Returns:
         The first strength that holds every margin; otherwise the strongest that reads back, with
@@ -177,7 +179,7 @@ def embed_mark(
     for strength in codec.strengths:
         marked = codec.embed(raster, bits, strength=strength)
         psnr_db = measure_psnr_db(marked, raster)
-        if psnr_db < MIN_PSNR_DB:
+        if psnr_db < min_psnr_db:
             reason = f"strength {strength:g} would be visible ({psnr_db:.1f} dB)"
             break
         encoded = encode(marked)

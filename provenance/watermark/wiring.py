@@ -28,12 +28,14 @@ def build_codec(settings: Settings) -> WatermarkCodec:
 
 
 def open_current_key(settings: Settings) -> WatermarkKey:
-    """The key that marks what is generated; made on first use.
+    """The key that marks what is generated; made on first use, but never under a name of one's own.
 
     Raises:
-        ConfigError: The key file is unusable.
+        ConfigError: The key file is unusable, or the settings name one that does not exist.
         DeliveryError: It cannot be written.
     """
+    if settings.watermark.key_file:
+        return read_key_file(settings.watermark_key_file)[0]
     return make_key_file(settings.watermark_key_file, random_bytes=secrets.token_bytes)[0]
 
 
@@ -43,12 +45,12 @@ def build_mark_reader(settings: Settings) -> MarkReader | None:
     The codec that writes is always read too, first.
 
     Raises:
-        ConfigError: The key file is unusable.
+        ConfigError: The key file is unusable, or the settings name one that does not exist.
         UnknownBackendError: No such codec is installed.
     """
     from provenance.watermark.marking import MarkReader
 
-    if not settings.watermark_key_file.exists():
+    if not settings.watermark.key_file and not settings.watermark_key_file.exists():
         return None
     names = dict.fromkeys((settings.watermark.codec, *settings.watermark.read_codecs))
     codecs = tuple(load_backend("countermark.codecs", name)() for name in names)

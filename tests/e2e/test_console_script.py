@@ -215,6 +215,24 @@ def test_an_unknown_model_is_named(console: Console) -> None:
     assert_one_clear_line(done, done.returncode, "nobody/nothing")
 
 
+def test_a_size_that_cannot_be_marked_is_refused_before_it_is_rendered(console: Console) -> None:
+    done = console.run("generate", "a tree", "-o", "x.png", "--size", "128x128")
+    assert_one_clear_line(done, 3, "128x128", "256 pixels")
+
+
+def test_what_was_delivered_before_a_failure_is_named(console: Console) -> None:
+    (console.folder / "t-2.png").mkdir()  # the second picture has no place to go
+    done = console.run("generate", "a tree", "-o", "t.png", "-n", "2", "--json")
+    assert done.returncode == 4
+    assert (console.folder / "t-1.png").exists() == bool(done.stdout)
+
+
+def test_a_limit_on_visibility_is_kept(console: Console) -> None:
+    console.environ["COUNTERMARK_WATERMARK_MIN_PSNR_DB"] = "99"
+    done = console.run("generate", "a tree", "-o", "x.png")
+    assert_one_clear_line(done, 4, "would be visible")
+
+
 def test_an_unwritable_target_is_told_before_the_model_draws(console: Console) -> None:
     (console.folder / "file").write_text("in the way")
     done = console.run("generate", "a tree", "-o", "file/x.png")
@@ -277,9 +295,12 @@ def test_a_mistyped_setting_is_one_clear_line(console: Console) -> None:
 
 def test_a_blocked_picture_exits_with_one_and_leaves_no_file(console: Console) -> None:
     console.environ["COUNTERMARK_SAFETY_CHECKER"] = "drawn_backend:load_strict_checker"
-    done = console.run("generate", "a tree", "-o", "x.png")
+    done = console.run("generate", "a tree", "-o", "x.png", "--json")
     assert_one_clear_line(done, 1, "flagged it: bright", "refusal")
     assert not (console.folder / "x.png").exists()
+    (row,) = json.loads(done.stdout)
+    assert row["flagged"] == ["bright"]
+    assert console.run("registry", "show", row["refusal_id"]).returncode == 0
 
 
 def test_the_unsafe_checker_warns_and_is_recorded(console: Console) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,33 @@ def test_a_refused_picture_is_answered_with_reasons(tmp_path: Path) -> None:
         assert job["status"] == "refused"
         assert "bright" in job["detail"]
         assert job["results"] == []
+
+
+def test_pictures_delivered_before_a_refusal_are_named(tmp_path: Path) -> None:
+    (tmp_path / "countermark.toml").write_text(
+        CONFIG + '[safety]\nchecker = "drawn_backend:load_second_refusing_checker"\n'
+    )
+    with TestClient(create_app(load_settings(environ={}, home=tmp_path))) as client:
+        answer = client.post("/v1/generations?wait=true", json={**BODY, "n": 2})
+        assert answer.status_code == 200
+        job = answer.json()
+        assert job["status"] == "refused"
+        assert len(job["results"]) == 1
+        assert "bright" in job["detail"]
+        assert client.get(job["results"][0]["asset_url"]).status_code == 200
+        assert answer.headers["location"].endswith(job["id"])
+
+
+def test_many_waiting_clients_do_not_starve_the_others(client: TestClient) -> None:
+    def wait_for_one(seed: int) -> int:
+        body = {**BODY, "seed": seed, "steps": 1}
+        return client.post("/v1/generations?wait=true", json=body).status_code
+
+    with ThreadPoolExecutor(50) as pool:
+        waiting = [pool.submit(wait_for_one, seed) for seed in range(30)]
+        assert client.get("/health/ready").status_code == 200
+        assert not all(one.done() for one in waiting)  # answered while they still waited
+        assert {one.result() for one in waiting} == {200}
 
 
 def test_the_drawn_backend_is_what_rendered(client: TestClient, delivered: dict) -> None:

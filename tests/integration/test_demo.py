@@ -16,7 +16,11 @@ from provenance.types import Assurance, Finding, Integrity, ManifestEvidence, Or
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[DemoPicture, ...]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COUNTERMARK_GENERATOR_PIPELINE", "drawn_backend:load_pipeline")
-        patch.setenv("COUNTERMARK_HOME", "/nowhere/at/all")  # the demo has a home of its own
+        # The demo has a home, a registry and keys of its own, whatever the deployment has.
+        patch.setenv("COUNTERMARK_HOME", "/nowhere/at/all")
+        patch.setenv("COUNTERMARK_REGISTRY_URL", "sqlite:////nowhere/registry.sqlite3")
+        patch.setenv("COUNTERMARK_WATERMARK_KEY_FILE", "/nowhere/watermark.key")
+        patch.setenv("COUNTERMARK_MANIFEST_KEY_FILE", "/nowhere/signing.key")
         return run_demo(tmp_path_factory.mktemp("demo"), on_progress=lambda text, done, total: None)
 
 

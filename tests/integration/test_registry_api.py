@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from provenance.config import load_settings
 from provenance.errors import InputError, RecordNotFoundError
-from provenance.testing.stores import build_record
+from provenance.testing.stores import build_record, keep_asset
 from registry import doctor
 from registry.api import build_router
 from registry.migrate import downgrade, upgrade
@@ -141,5 +141,5 @@ def test_doctor_reads_every_page(settings, record_id, monkeypatch):
 def test_assets_lie_in_the_home_folder(settings):
     from provenance.types import EncodedImage, MediaType
 
-    digest = open_asset_store(settings).put(EncodedImage(b"bytes", MediaType.PNG))
+    digest = keep_asset(open_asset_store(settings), EncodedImage(b"bytes", MediaType.PNG))
     assert (settings.assets_folder / digest[:2] / digest).read_bytes() == b"bytes"

@@ -14,7 +14,7 @@ from privileges import open_folder, without_root
 
 from provenance.config import load_settings
 from provenance.errors import DeliveryError, RegistryUnavailableError
-from provenance.testing.stores import build_hash, build_record
+from provenance.testing.stores import build_hash, build_record, keep_asset
 from provenance.types import EncodedImage, MediaType, RecordId
 from registry.assets import LocalAssetStore
 from registry.engine import make_engine
@@ -175,12 +175,12 @@ def test_an_asset_folder_that_may_not_be_written_is_named():
     with open_folder() as folder:
         folder.chmod(0o555)
         with without_root(), pytest.raises(DeliveryError, match="Permission denied"):
-            LocalAssetStore(folder / "assets").put(IMAGE)
+            keep_asset(LocalAssetStore(folder / "assets"), IMAGE)
 
 
 def test_an_asset_that_may_not_be_read_is_named():
     with open_folder() as folder:
-        digest = LocalAssetStore(folder).put(IMAGE)
+        digest = keep_asset(LocalAssetStore(folder), IMAGE)
         (folder / digest[:2] / digest).chmod(0o000)
         with without_root(), pytest.raises(DeliveryError, match="cannot be read"):
             LocalAssetStore(folder).get(digest)
@@ -213,7 +213,7 @@ from dataclasses import replace
 from pathlib import Path
 from provenance.config import load_settings
 from provenance.errors import DeliveryError, RegistryUnavailableError
-from provenance.testing.stores import build_record
+from provenance.testing.stores import build_record, keep_asset
 from provenance.types import EncodedImage, MediaType
 from registry.assets import LocalAssetStore
 from registry.migrate import upgrade
@@ -232,7 +232,7 @@ except RegistryUnavailableError as error:
     print(error)
 assert store.count() == store.log_head().size == kept, (store.count(), kept)
 try:
-    LocalAssetStore(disk / "assets").put(EncodedImage(bytes(900_000), MediaType.PNG))
+    LocalAssetStore(disk / "assets").stage(EncodedImage(bytes(900_000), MediaType.PNG)).publish()
 except DeliveryError as error:
     print(error)
 assert not [p for p in (disk / "assets").rglob("*") if p.is_file()]
@@ -269,7 +269,7 @@ def test_an_asset_over_the_file_size_limit_leaves_nothing(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
         with pytest.raises(DeliveryError, match="File too large"):
-            LocalAssetStore(tmp_path).put(IMAGE)
+            keep_asset(LocalAssetStore(tmp_path), IMAGE)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -280,11 +280,11 @@ def test_an_asset_over_the_file_size_limit_leaves_nothing(tmp_path):
 
 def test_a_damaged_asset_is_not_delivered_and_can_be_stored_again(tmp_path, caplog):
     store = LocalAssetStore(tmp_path)
-    digest = store.put(IMAGE)
+    digest = keep_asset(store, IMAGE)
     (tmp_path / digest[:2] / digest).write_bytes(IMAGE.data[:-1])
     assert store.get(digest) is None
     assert digest in caplog.text
-    assert store.put(IMAGE) == digest
+    assert keep_asset(store, IMAGE) == digest
     assert store.get(digest) == IMAGE.data
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from provenance.testing.twins_generation import GradientPipeline, LuminanceChecker
+from provenance.types import RasterImage
 
 
 def load_pipeline(model: str | None = None, **options: object) -> GradientPipeline:
@@ -15,3 +16,22 @@ def load_strict_checker(**options: object) -> LuminanceChecker:
     """A checker that flags every picture."""
     del options
     return LuminanceChecker(threshold=0.0)
+
+
+class SecondRefusingChecker(LuminanceChecker):
+    """Lets the first picture pass and flags all that follow."""
+
+    def __init__(self) -> None:
+        super().__init__(threshold=0.999)
+        self._calls = 0
+
+    def score(self, image: RasterImage) -> dict[str, float]:
+        """Scores 0 once, then 1."""
+        self._calls += 1
+        return {"bright": float(self._calls > 1)}
+
+
+def load_second_refusing_checker(**options: object) -> SecondRefusingChecker:
+    """A checker that flags every picture but the first."""
+    del options
+    return SecondRefusingChecker()

@@ -5,9 +5,26 @@ import pytest
 
 from generator.jobs import JobRunner, JobState, QueueFullError
 from provenance.errors import ContentBlockedError, GenerationError
-from provenance.types import GenerationRequest, SafetyPolicy, SafetyReport
+from provenance.testing.stores import build_record
+from provenance.types import (
+    Delivery,
+    EncodedImage,
+    GenerationRequest,
+    MediaType,
+    RecordId,
+    SafetyPolicy,
+    SafetyReport,
+    SignedAsset,
+)
 
 REQUEST = GenerationRequest(prompt="a tree", seed=1, steps=3)
+
+
+def a_delivery() -> Delivery:
+    """A delivery as the service answers it."""
+    image = EncodedImage(b"bytes", MediaType.PNG)
+    record = build_record(RecordId("0" * 16))
+    return Delivery(record, SignedAsset(image, "0" * 64, "urn:c2pa:x", b"store", (), False))
 
 
 class Renderer:
@@ -26,7 +43,7 @@ class Renderer:
         self.seen.append(request.seed)
         if self.errors:
             raise self.errors.pop(0)
-        return object()
+        return a_delivery()
 
 
 @pytest.fixture
@@ -46,7 +63,7 @@ def test_a_job_counts_its_steps_and_ends_done(runner: JobRunner) -> None:
     job = runner.submit((REQUEST, REQUEST))
     assert job.finished.wait(10)
     assert (job.state, job.steps_done, job.steps_total) == (JobState.DONE, 6, 6)
-    assert len(job.deliveries) == 2
+    assert len(job.results) == 2
     assert runner.get(job.id) is job
 
 

@@ -41,14 +41,23 @@ def test_another_model_replaces_the_one_in_memory() -> None:
 @pytest.mark.parametrize("name", ["x/y", "/etc", ""])
 def test_what_is_not_offered_is_refused_before_anything_is_loaded(name: str) -> None:
     studios, loader = pool(default="a/b", allowed=("c/d",))
-    with pytest.raises(InputError, match=r"is not offered here; use a/b, c/d"):
+    with pytest.raises(InputError, match=r"is not offered here.*one of c/d"):
         studios.resolve(name)
     assert loader.loaded == []
 
 
-def test_a_star_allows_any() -> None:
-    studios, _ = pool(allowed=("*",))
-    assert studios.resolve("any/thing") == "any/thing"
+def test_the_default_of_the_machine_is_not_told_to_strangers() -> None:
+    studios, _ = pool(default="/srv/private/model")
+    with pytest.raises(InputError) as caught:
+        studios.resolve("x/y")
+    assert "/srv" not in str(caught.value)
+
+
+def test_the_bundled_model_can_be_named_as_the_default() -> None:
+    studios, loader = pool(default="bundled")
+    studios.open(None)
+    studios.open("bundled")
+    assert loader.loaded == [None]
 
 
 def test_the_models_own_checker_must_exist_when_it_is_asked_for(tmp_path) -> None:

@@ -38,6 +38,20 @@ def test_publishing_replaces_an_older_file_whole(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a"]
 
 
+def test_publishing_new_leaves_the_first_file(tmp_path: Path) -> None:
+    StagedFile(tmp_path / "a", b"first").publish_new()
+    StagedFile(tmp_path / "a", b"second").publish_new()
+    assert (tmp_path / "a").read_bytes() == b"first"
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_pipe_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DeliveryError, match="no regular file"):
+        write_file_atomic(tmp_path / "pipe", b"1")
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_folders_are_made_and_a_folder_is_refused(tmp_path: Path) -> None:
     write_file_atomic(tmp_path / "x" / "y" / "a", b"1")
     with pytest.raises(DeliveryError, match="folder"):

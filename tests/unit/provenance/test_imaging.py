@@ -1,6 +1,8 @@
 import io
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -128,11 +130,11 @@ def test_one_pixel_decodes() -> None:
     assert open_candidate(encode_image(picture(1, 1), MediaType.PNG).data, name="x").raster
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.data())
 def test_damaged_bytes_raise_only_our_errors(data: st.DataObject) -> None:
-    media_type = data.draw(st.sampled_from([MediaType.PNG, MediaType.JPEG, MediaType.WEBP]))
-    body = bytearray(encode_image(picture(24, 24), media_type).data)
+    file_format = data.draw(st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"]))
+    body = bytearray(saved(Image.fromarray(picture(24, 24).pixels), file_format))
     for _ in range(data.draw(st.integers(1, 12))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(1, len(body)))
@@ -140,6 +142,14 @@ def test_damaged_bytes_raise_only_our_errors(data: st.DataObject) -> None:
         decode_image(bytes(body[:cut]))
     except ProvenanceError as error:
         assert str(error)  # noqa: PT017  most mutations decode, so no pytest.raises
+
+
+def test_decoding_in_threads_leaves_warnings_alone() -> None:
+    data = encode_image(picture(), MediaType.PNG).data
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: decode_image(data), range(60)))
+    assert list(warnings.filters) == before
 
 
 def test_read_file_names_file_and_remedy(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
+import secrets
 import stat
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -48,7 +50,7 @@ def test_an_unusable_file_says_what_to_do(
 
 
 def test_a_missing_file_names_the_command(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="countermark keys init"):
+    with pytest.raises(ConfigError, match=r"watermark\.key_file"):
         read_key_file(tmp_path / "none.key")
 
 
@@ -56,3 +58,15 @@ def test_the_secret_is_never_shown(tmp_path: Path) -> None:
     (key,) = make_key_file(tmp_path / "k", random_bytes=count_up)
     assert count_up(32).hex() not in repr(key)
     assert count_up(32).hex() not in key.key_id
+
+
+def test_processes_that_start_together_agree_on_one_key(tmp_path: Path) -> None:
+    path = tmp_path / "watermark.key"
+    with ProcessPoolExecutor(4) as pool:
+        found = list(pool.map(make_and_read, [path] * 8))
+    assert len(set(found)) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["watermark.key"]
+
+
+def make_and_read(path: Path) -> str:
+    return make_key_file(path, random_bytes=secrets.token_bytes)[0].key_id

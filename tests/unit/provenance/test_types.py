@@ -74,6 +74,8 @@ def test_raster_is_read_only_and_leaves_the_caller_its_array() -> None:
     [
         ("prompt", "  "),
         ("prompt", "x" * 10_001),
+        ("prompt", "a \ud800 tree"),
+        ("negative_prompt", "\udcff"),
         ("seed", -1),
         ("seed", 2**63),
         ("steps", 0),
