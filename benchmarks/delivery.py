@@ -12,19 +12,18 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import platform
 import statistics
 import tempfile
 import time
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from benchmarks.machine import describe_machine
 from detector.wiring import build_detector
 from generator.wiring import build_generator
 from provenance.config import load_settings
@@ -141,17 +140,6 @@ def verify(settings: Any, deliveries: list[Delivery], watch: Stopwatch) -> dict[
                 and verdict.record_id == delivery.record.record_id
             )
     return found
-
-
-def describe_machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "cpu": models[0] if models else platform.processor(),
-        "cores": len(models) or None,
-        "python": platform.python_version(),
-    }
 
 
 def main() -> None:

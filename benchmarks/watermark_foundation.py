@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from benchmarks.machine import describe_machine
 from provenance.imaging import decode_image, encode_image
 from provenance.plugins import load_backend
 from provenance.types import (
@@ -149,10 +150,12 @@ def as_markdown(result: dict[str, object], paths: list[Path]) -> str:
         for name, row in result["recovered"].items()  # type: ignore[attr-defined]
     )
     psnr, accuracy = result["psnr_db"], result["bit_accuracy"]
+    machine = result["machine"]
     strengths = ", ".join(f"{s} for {n}" for s, n in result["strengths"].items() if n)
     return f"""# The foundation's own mark: dwtDctSvd at {SIDE_PX}x{SIDE_PX}
 
-Made by `python -m benchmarks.watermark_foundation`: {result["pictures"]} pictures of {scenes}
+Made by `python -m benchmarks.watermark_foundation` on {machine["date"]}, {machine["cpu"]},
+{machine["cores"]} cores, Python {machine["python"]}: {result["pictures"]} pictures of {scenes}
 scenes (so not all independent), PNG delivered, then re-saved (JPEG with chroma at half resolution,
 as most programs do). *Found* means: the 64-bit record id came back and its 32-bit tag fitted.
 
@@ -178,9 +181,9 @@ def main() -> int:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("../shared/data/photos")
     paths = sorted(folder.glob("*.jpg")) + sorted(folder.glob("graphics/*.jpg"))
     if not paths:
-        print(f"{folder} holds no .jpg files; name a folder of photographs")
-        return 2
-    result = run(paths)
+        print(f"{folder} holds no .jpg files; run it with a folder of photographs")
+        return 0
+    result = {"machine": describe_machine(), **run(paths)}
     RESULTS.mkdir(parents=True, exist_ok=True)
     text = as_markdown(result, paths)
     (RESULTS / "watermark_foundation.json").write_text(json.dumps(result, indent=2) + "\n")
