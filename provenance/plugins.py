@@ -37,13 +37,14 @@ def load_backend(group: str, name: str) -> Any:
         The attribute that the entry point names, as it is.
 
     Raises:
-        UnknownBackendError: Nothing, or more than one distribution, owns this name.
-        BackendUnavailableError: Its module cannot be imported (a missing extra, a missing library).
+        UnknownBackendError: Nothing, or more than one distribution, owns this name, or what it
+            stands for is no ``module:attribute``.
+        ConfigError: Its module has no such attribute.
+        BackendUnavailableError: Its module cannot be imported (a missing extra, a missing library,
+            a defect of the module).
     """
     if ":" in name:
-        module_name, _, attribute = name.partition(":")
-        point = EntryPoint(name=name, value=f"{module_name}:{attribute}", group=group)
-        return _load(point)
+        return _load(EntryPoint(name=name, value=name, group=group))
     owners = [point for point in _entry_points(group) if point.name == name]
     if len(owners) > 1:
         values = ", ".join(
@@ -66,18 +67,38 @@ def _unknown_message(group: str, name: str) -> str:
     return f"no {group} backend is called {name!r}{hint} (known: {listed}; or module:attribute)"
 
 
+_MISSING = object()
+
+
 def _load(point: EntryPoint) -> Any:
+    module_name, attribute = _split(point)
     try:
-        module = importlib.import_module(point.module)
+        target: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            target = getattr(target, part, _MISSING)
     except ImportError as error:
         raise BackendUnavailableError(_import_message(point, error)) from error
-    try:
-        target: Any = module
-        for part in point.attr.split("."):
-            target = getattr(target, part)
-    except AttributeError as error:
-        raise ConfigError(f"{point.value}: module {point.module} has no {point.attr}") from error
+    # A firewall: importing runs a stranger's module, which can raise whatever it likes.
+    except (Exception, SystemExit) as error:
+        raise BackendUnavailableError(
+            f"backend {point.name!r} ({point.value}) breaks when it is imported: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if target is _MISSING:
+        raise ConfigError(f"{point.value}: module {module_name} has no {attribute}")
     return target
+
+
+def _split(point: EntryPoint) -> tuple[str, str]:
+    """Module and attribute of an entry point's value; extras, in brackets, are left off."""
+    module_name, _, attribute = point.value.partition("[")[0].partition(":")
+    module_name, attribute = module_name.strip(), attribute.strip()
+    if all(part.isidentifier() for part in f"{module_name}.{attribute}".split(".")):
+        return module_name, attribute
+    raise UnknownBackendError(
+        f"{point.group} backend {point.name!r}: {point.value!r} is no module:attribute, "
+        "such as my_codec:MyCodec"
+    )
 
 
 EXTRA_FOR_MODULE = {

@@ -16,7 +16,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     (tmp_path / "broken.py").write_text("import a_module_that_nobody_has\n")
     for name, points in {
         "one": "stripes = stripes:Codec\nshared = stripes:Codec\nbroken = broken:Codec\n"
-        "gone = stripes:Missing\n",
+        "gone = stripes:Missing\nno-module = :Codec\nno-attribute = stripes\n"
+        "extras = stripes : Codec [fancy]\n",
         "two": "shared = stripes:Codec\n",
     }.items():
         info = tmp_path / f"{name}-1.0.dist-info"
@@ -27,7 +28,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     plugins._entry_points.cache_clear()
     yield tmp_path
     plugins._entry_points.cache_clear()
-    sys.modules.pop("stripes", None)
+    for name in ("stripes", "broken"):
+        sys.modules.pop(name, None)
 
 
 GROUP = "countermark.test_codecs"
@@ -60,6 +62,52 @@ def test_a_module_that_does_not_import_is_unavailable(installed: Path) -> None:
 def test_a_missing_attribute_is_a_configuration_error(installed: Path) -> None:
     with pytest.raises(ConfigError, match="has no Missing"):
         load_backend(GROUP, "gone")
+
+
+@pytest.mark.parametrize(
+    "defect",
+    [
+        "def broken(:",
+        "raise ValueError('not today')",
+        "raise RuntimeError",
+        "raise AttributeError('half a module')",
+        "import sys; sys.exit(3)",
+        "1 / 0",
+        "def __getattr__(name): raise KeyError(name)",
+    ],
+)
+def test_whatever_a_module_raises_is_unavailability_that_names_it(
+    installed: Path, defect: str
+) -> None:
+    (installed / "broken.py").write_text(defect + "\n")
+    for name in ("broken", "broken:Codec"):
+        with pytest.raises(BackendUnavailableError, match=rf"backend '{name}' \(broken:Codec\)"):
+            load_backend(GROUP, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(":", ":x", "stripes:", "a b:c", "stripes:Codec:x", ".stripes:Codec", "stripes:.Codec"),
+        *("stripes.:Codec", "stripes:Codec()", "../stripes:Codec", " : "),
+    ],
+)
+def test_a_malformed_module_and_attribute_is_told_with_an_example(
+    installed: Path, name: str
+) -> None:
+    with pytest.raises(UnknownBackendError, match="is no module:attribute, such as") as caught:
+        load_backend(GROUP, name)
+    assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["no-module", "no-attribute"])
+def test_a_malformed_entry_point_is_told(installed: Path, name: str) -> None:
+    with pytest.raises(UnknownBackendError, match=f"'{name}': .* is no module:attribute"):
+        load_backend(GROUP, name)
+
+
+def test_an_entry_point_may_have_spaces_and_extras(installed: Path) -> None:
+    assert load_backend(GROUP, "extras").__name__ == "Codec"
 
 
 def test_a_missing_extra_answers_the_install_line(
