@@ -132,7 +132,8 @@ def _rung_of_signature(report: ManifestReport) -> Rung:
         # A withdrawn or malformed certificate vouches for nothing: whoever holds the key could
         # have written it, which is what an unsigned label is worth.
         return Rung.UNSIGNED_LABEL
-    if report.signer is SignerTrust.TRUSTED and report.signing_time is not SigningTime.EXPIRED:
+    in_time = report.signing_time is not SigningTime.EXPIRED
+    if report.signer is SignerTrust.TRUSTED and in_time and report.claim_vouched:
         return Rung.TRUSTED_SIGNATURE
     return Rung.UNLISTED_SIGNATURE
 

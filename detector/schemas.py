@@ -57,6 +57,7 @@ class ManifestView(_View):
     history: History
     claim: SourceClaim
     claim_path: str | None
+    claim_vouched: bool
     ambiguous: bool
     signer_name: str | None
     trust_list: str | None
@@ -201,6 +202,7 @@ def _view_manifest(item: ManifestEvidence) -> ManifestView:
         history=report.history,
         claim=report.claim,
         claim_path=report.claim_path,
+        claim_vouched=report.claim_vouched,
         ambiguous=report.ambiguous,
         signer_name=report.signer_name,
         trust_list=report.trust_list,

@@ -101,8 +101,8 @@ def _limit(origin: Origin, lead: Rung | None) -> str:
             return "The signer is known; that does not prove every statement true."
         case Rung.UNLISTED_SIGNATURE:
             return (
-                "The bytes are unchanged since signing, but the certificate is expired or one that "
-                "anybody can make: no name is shown as fact."
+                "The bytes are unchanged since signing, but the certificate behind that statement "
+                "is expired or one that anybody can make: no name is shown as its author."
             )
         case _:
             return "Anyone can write, copy or remove this: it is a hint, not proof."

@@ -116,6 +116,12 @@ def _signer_sentence(report: ManifestReport) -> str:
 
 
 def _claim_sentence(report: ManifestReport) -> str:
+    if report.signer is SignerTrust.TRUSTED and not report.claim_vouched:
+        return f"{_claim_itself(report)} That stands in an ingredient which no trust list covers."
+    return _claim_itself(report)
+
+
+def _claim_itself(report: ManifestReport) -> str:
     match report.claim:
         case SourceClaim.FULLY_AI:
             return "They say that generative AI made the picture."

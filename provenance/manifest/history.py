@@ -7,7 +7,7 @@ only put into a model (inputTo: prompts, references, weights) is not part of the
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from provenance.manifest.codes import is_recorded_damage
@@ -35,6 +35,7 @@ _STRENGTH = (
     SourceClaim.NOT_AI,
 )
 """Strongest first. One generative step anywhere in the picture's past outweighs the camera."""
+_GENERATIVE = (SourceClaim.FULLY_AI, SourceClaim.PARTLY_AI)
 
 _STANDARD_ACTION_PREFIXES = ("c2pa.", "font.")
 _METADATA_LABELS = ("stds.iptc", "stds.exif", "c2pa.metadata", "cawg.metadata")
@@ -47,10 +48,12 @@ class ClaimFinding:
     Attributes:
         claim: What it says, as far as it concerns this picture.
         path: Manifest label, place, value; clean text.
+        is_vouched: Whether the signer of the active manifest, or another trusted one, says so.
     """
 
     claim: SourceClaim
     path: str
+    is_vouched: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +76,25 @@ class _Visit:
     label: str
     is_component: bool
     is_damaged: bool
+    is_vouched: bool
 
 
-def walk_claims(report: Mapping[str, Any], updates: Collection[str] = ()) -> Walk:
+def walk_claims(
+    report: Mapping[str, Any], updates: Collection[str] = (), trusted: Collection[str] = ()
+) -> Walk:
     """Walks from the active manifest through all that the picture was made of.
 
     Args:
         report: The engine's ``json()`` view; untrusted.
         updates: Labels of the update manifests.
+        trusted: Labels of the ingredients' manifests whose own signers a list vouches for.
     """
     manifests = mapping_of(report.get("manifests"))
     active = text_of(report.get("active_manifest"))
     findings: list[ClaimFinding] = []
     states: set[History] = set()
-    queue = deque([_Visit(active, is_component=False, is_damaged=False)] if active else [])
+    start = _Visit(active or "", is_component=False, is_damaged=False, is_vouched=True)
+    queue = deque([start] if active else [])
     seen: set[tuple[str, bool]] = set()
     while queue and len(seen) < MAX_MANIFESTS:
         visit = queue.popleft()
@@ -103,14 +111,22 @@ def walk_claims(report: Mapping[str, Any], updates: Collection[str] = ()) -> Wal
             if isinstance(child, str):
                 is_component = visit.is_component or ingredient.get("relationship") != "parentOf"
                 is_damaged = visit.is_damaged or state is History.DAMAGED_INGREDIENT
-                queue.append(_Visit(child, is_component, is_damaged))
+                is_vouched = visit.is_vouched and child in trusted and not is_damaged
+                queue.append(_Visit(child, is_component, is_damaged, is_vouched))
     content = mapping_of(manifests.get(content_manifest_label(report, updates) or ""))
     return Walk(
-        strongest=min(findings, key=lambda one: _STRENGTH.index(one.claim), default=None),
+        strongest=min(findings, key=_strength, default=None),
         history=_worst(states),
         # A walk that was cut short may have missed actions as well.
         ambiguous=bool(queue) or _is_ambiguous(content),
     )
+
+
+def _strength(finding: ClaimFinding) -> tuple[bool, bool, int]:
+    # "In part" with a signer behind it outweighs "wholly" from anybody: it is true of either.
+    is_generative = finding.claim in _GENERATIVE
+    is_hearsay = is_generative and not finding.is_vouched
+    return not is_generative, is_hearsay, _STRENGTH.index(finding.claim)
 
 
 def content_manifest_label(report: Mapping[str, Any], updates: Collection[str]) -> str | None:
@@ -156,7 +172,7 @@ def _ingredient_findings(ingredient: Mapping[str, Any], visit: _Visit) -> Iterat
         if claim is None:
             continue
         is_component = visit.is_component or ingredient.get("relationship") != "parentOf"
-        inside = _Visit(visit.label, is_component, visit.is_damaged)
+        inside = replace(visit, is_component=is_component)
         finding = _fold(claim, inside, "ingredient", str(text))
         if finding is not None:
             yield finding
@@ -177,7 +193,8 @@ def _fold(claim: SourceClaim, visit: _Visit, place: str, text: str) -> ClaimFind
     if visit.is_damaged and not generative:
         return None
     where = " in a damaged ingredient" if visit.is_damaged else ""
-    return ClaimFinding(claim, clean_text(f"{visit.label}{where}: {place} {text}".strip()))
+    path = clean_text(f"{visit.label}{where}: {place} {text}".strip())
+    return ClaimFinding(claim, path, visit.is_vouched)
 
 
 def _statements(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

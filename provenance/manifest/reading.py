@@ -37,7 +37,7 @@ from provenance.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from provenance.manifest.trust import TrustSettings
 
@@ -46,6 +46,7 @@ __all__ = ["interpret", "read_manifest", "read_store_bytes"]
 _MAX_CODES = 500
 _MAX_SHOWN_CODES = 50
 _MAX_SOFT_BINDINGS = 32
+_TRUSTED = "signingCredential.trusted"
 _STORE_URI = "self#jumbf=/c2pa/"
 _STORE_MARKERS = (b"jumb", b"c2pa")
 """Any JUMBF box type or C2PA label; a file without either carries no manifest, damaged or not."""
@@ -97,7 +98,7 @@ def interpret(reading: sdk.EngineReading, *, credential: Credential) -> Manifest
     active = _crjson_manifest(reading.crjson, label)
     time = _signing_time(codes, reading, active)
     signer, trust_list = _signer(codes, reading, time)
-    walk = walk_claims(reading.report, _updates(reading))
+    walk = walk_claims(reading.report, _updates(reading), _trusted_ingredients(reading))
     damaged = any(failure_kind(c) is FailureKind.INGREDIENT for c in codes.failures)
     damaged = damaged or bool(codes.delta_failures)
     strongest = walk.strongest
@@ -109,6 +110,7 @@ def interpret(reading: sdk.EngineReading, *, credential: Credential) -> Manifest
         history=History.DAMAGED_INGREDIENT if damaged else walk.history,
         claim=strongest.claim if strongest else SourceClaim.NO_CLAIM,
         claim_path=strongest.path if strongest else None,
+        claim_vouched=strongest.is_vouched if strongest else True,
         ambiguous=walk.ambiguous,
         signer_name=_signer_name(active) if signer is SignerTrust.TRUSTED else None,
         trust_list=trust_list,
@@ -152,8 +154,8 @@ def _sort_codes(reading: sdk.EngineReading) -> _Codes:
     informational = [code for code, _, _ in _statuses(active.get("informational"))]
     deltas = [
         code
-        for delta in values_of(results.get("ingredientDeltas"), limit=_MAX_CODES)
-        for code, _, _ in _statuses(mapping_of(delta.get("validationDeltas")).get("failure"))
+        for delta in _deltas(results)
+        for code, _, _ in _statuses(delta.get("failure"))
         if failure_kind(code) not in (FailureKind.CREDENTIAL, FailureKind.TIME)
     ]
     failures = [code for code, _, _ in _statuses(active.get("failure"))]
@@ -254,9 +256,53 @@ def _signer(
     name = reading.trust_names.get(str(results.get("trustListUri")))
     # NOTE: the engine trusts a signer under an anchor that is meant for time-stamps.
     may_sign = name is not None and AnchorKind.MANIFEST in name.kinds
-    if name is None or not may_sign or "signingCredential.trusted" not in codes.successes:
+    if name is None or not may_sign or _TRUSTED not in codes.successes:
         return SignerTrust.UNTRUSTED, None
     return SignerTrust.TRUSTED, name.name
+
+
+def _trusted_ingredients(reading: sdk.EngineReading) -> frozenset[str]:
+    """Labels of the ingredients' manifests whose signers the lists in force vouch for.
+
+    The engine tells only what differs from what the adder recorded, so that both count; where
+    two adders recorded opposite things, the doubt does.
+    """
+    results = mapping_of(reading.report.get("validation_results"))
+    recorded = [
+        mapping_of(ingredient.get("validation_results"))
+        for manifest in mapping_of(reading.report.get("manifests")).values()
+        for ingredient in values_of(mapping_of(manifest).get("ingredients"), limit=_MAX_CODES)
+    ]
+    then = [mapping_of(one.get("activeManifest")) for one in recorded]
+    then += [delta for one in recorded for delta in _deltas(one)]
+    good_then, bad_then = _opinions_on_signers(then)
+    good_now, bad_now = _opinions_on_signers(_deltas(results))
+    return frozenset((good_now | (good_then - bad_then)) - bad_now)
+
+
+def _deltas(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [
+        mapping_of(delta.get("validationDeltas"))
+        for delta in values_of(results.get("ingredientDeltas"), limit=_MAX_CODES)
+    ]
+
+
+def _opinions_on_signers(results: Iterable[Mapping[str, Any]]) -> tuple[set[str], set[str]]:
+    """Labels of manifests whose signers were called trusted, and of those objected to."""
+    good: set[str] = set()
+    bad: set[str] = set()
+    for one in results:
+        good |= {_label_in(u) for c, u, _ in _statuses(one.get("success")) if c == _TRUSTED}
+        bad |= {
+            _label_in(url)
+            for code, url, _ in _statuses(one.get("failure"))
+            if failure_kind(code) is FailureKind.CREDENTIAL
+        }
+    return good, bad
+
+
+def _label_in(url: str) -> str:
+    return url.removeprefix(_STORE_URI).partition("/")[0]
 
 
 # -- descriptions ------------------------------------------------------------------------------

@@ -270,6 +270,51 @@ def test_impostor_with_a_famous_name(trust):
     assert "OpenAI" not in repr(report)
 
 
+@pytest.mark.parametrize("term", ["digitalCapture", "trainedAlgorithmicMedia"])
+def test_trusted_editor_does_not_vouch_for_what_a_stranger_said_before(
+    authority, signer, trust, term
+):
+    """Whitewashing: sign it yourself as a capture, then open and save it in a trusted editor."""
+    entry = actions(CREATED | {"digitalSourceType": IPTC + term})
+    stranger = ThrowawayAuthority("Stranger")
+    by_stranger = sign_raw(stranger.issue().signer, {"assertions": [entry]})
+    report = read_manifest(edit(by_stranger, signer), "image/png", trust=trust)
+    assert (report.integrity, report.signer) == (Integrity.INTACT, SignerTrust.TRUSTED)
+    assert report.claim in (SourceClaim.CAPTURE, SourceClaim.FULLY_AI)
+    assert not report.claim_vouched
+    # The control: a trusted signer's own statement, and the stranger's once a list has him.
+    by_trusted = sign_raw(signer, {"assertions": [entry]})
+    assert read_manifest(edit(by_trusted, signer), "image/png", trust=trust).claim_vouched
+    both = trusting(authority.root_pem, stranger.root_pem)
+    assert read_manifest(edit(by_stranger, signer), "image/png", trust=both).claim_vouched
+
+
+def edit(parent, signer):
+    """`parent` opened and saved under a new manifest, as an editor does it."""
+    import c2pa
+
+    definition = {
+        "claim_generator_info": [{"name": "editor", "version": "1"}],
+        "assertions": [actions({"action": "c2pa.opened", "parameters": {"ingredientIds": ["p"]}})],
+    }
+    native = c2pa.Signer.from_callback(
+        signer.sign, c2pa.C2paSigningAlg.ES256, signer.certificate_chain_pem.decode(), None
+    )
+    builder = c2pa.Builder(json.dumps(definition), context=c2pa.Context.from_dict(SETTINGS))
+    ingredient = {"title": "parent", "relationship": "parentOf", "label": "p"}
+    builder.add_ingredient(json.dumps(ingredient), "image/png", io.BytesIO(parent))
+    out = io.BytesIO()
+    builder.sign(native, "image/png", io.BytesIO(unsigned_picture().data), out)
+    return out.getvalue()
+
+
+SETTINGS = {
+    "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
+    "core": {"allowed_network_hosts": [], "decode_identity_assertions": False},
+    "builder": {"thumbnail": {"enabled": False}},
+}
+
+
 def test_signer_under_a_root_that_is_meant_for_time_stamps(authority, signer):
     stamps_only = trusting(tsa=[authority.root_pem])
     data = sign_raw(signer, {"assertions": [actions(CREATED)]})

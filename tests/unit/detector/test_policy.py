@@ -53,6 +53,7 @@ def manifest(
     finding: Finding = Finding.PRESENT,
     history: History = History.CLEAN,
     source: str = "c2pa",
+    vouched: bool = True,
 ) -> ManifestEvidence:
     report = ManifestReport(
         credential=Credential.EMBEDDED,
@@ -60,6 +61,7 @@ def manifest(
         signer=signer,
         signing_time=time,
         claim=claim,
+        claim_vouched=vouched,
         history=history,
     )
     return ManifestEvidence(finding, "a manifest", report, source)  # type: ignore[arg-type]
@@ -102,6 +104,12 @@ CASES: list[tuple[str, list[Evidence], Origin, Assurance]] = [
     ("source failure", [SourceFailure("x", "broke")], Origin.UNKNOWN, Assurance.NONE),
     ("trusted AI", [manifest()], Origin.MACHINE_MADE, Assurance.SIGNED_TRUSTED),
     ("trusted edit", [manifest(PARTLY)], Origin.MACHINE_EDITED, Assurance.SIGNED_TRUSTED),
+    (
+        "what an unlisted ingredient says under a trusted signer",
+        [manifest(CAPTURE, vouched=False)],
+        Origin.CAPTURE_CLAIMED,
+        Assurance.SIGNED_UNLISTED,
+    ),
     ("unlisted AI", [manifest(signer=UNLISTED)], Origin.MACHINE_MADE, Assurance.SIGNED_UNLISTED),
     (
         "expired is unlisted, not tampered",

@@ -156,6 +156,41 @@ def test_capture_claim_of_a_damaged_ingredient_is_not_believed():
     assert "damaged ingredient" in walk.strongest.path
 
 
+@pytest.mark.parametrize("term", ["digitalCapture", "trainedAlgorithmicMedia"])
+def test_statement_of_an_ingredient_needs_its_own_trusted_signer(term):
+    child = manifest(("c2pa.opened", None), ingredients=[ingredient("b")])
+    both = report(a=child, b=made(term))
+    assert not walk_claims(both).strongest.is_vouched
+    assert walk_claims(both, trusted={"b"}).strongest.is_vouched
+
+
+def test_trusted_signer_of_a_grandparent_needs_a_trusted_parent():
+    child = manifest(("c2pa.opened", None), ingredients=[ingredient("b")])
+    middle = manifest(("c2pa.opened", None), ingredients=[ingredient("c")])
+    chain = report(a=child, b=middle, c=made("digitalCapture"))
+    assert not walk_claims(chain, trusted={"c"}).strongest.is_vouched
+    assert walk_claims(chain, trusted={"b", "c"}).strongest.is_vouched
+
+
+def test_damaged_ingredient_is_never_vouched_for():
+    damaged = ingredient("b", validation_status=FAILURE)
+    child = manifest(("c2pa.opened", None), ingredients=[damaged])
+    walk = walk_claims(report(a=child, b=made("trainedAlgorithmicMedia")), trusted={"b"})
+    assert not walk.strongest.is_vouched
+
+
+def test_signed_partly_outweighs_wholly_from_anybody():
+    child = manifest(
+        ("c2pa.opened", None),
+        ("c2pa.edited", "compositeWithTrainedAlgorithmicMedia"),
+        ingredients=[ingredient("b")],
+    )
+    both = report(a=child, b=made("trainedAlgorithmicMedia"))
+    assert walk_claims(both).strongest.claim is SourceClaim.PARTLY_AI
+    assert walk_claims(both).strongest.is_vouched
+    assert walk_claims(both, trusted={"b"}).strongest.claim is SourceClaim.FULLY_AI
+
+
 def test_ingredient_without_manifest_is_unknown():
     child = manifest(("c2pa.opened", None), ingredients=[ingredient(None)])
     assert walk_claims(report(a=child)).history is History.UNKNOWN_INGREDIENT

@@ -341,5 +341,51 @@ def test_nonsense_is_never_intact_and_never_raises(report, crjson):
         assert found.signer is not SignerTrust.TRUSTED
 
 
+PARENT = "urn:c2pa:parent"
+PARENT_SIGNATURE = f"self#jumbf=/c2pa/{PARENT}/c2pa.signature"
+TRUSTED = status("signingCredential.trusted", url=PARENT_SIGNATURE)
+UNTRUSTED = status("signingCredential.untrusted", url=PARENT_SIGNATURE)
+EXPIRED = status("signingCredential.expired", url=PARENT_SIGNATURE)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "vouched"),
+    [
+        ([TRUSTED], [], True),
+        ([], [TRUSTED], True),
+        ([UNTRUSTED], [TRUSTED], True),
+        ([], [], False),
+        ([UNTRUSTED], [], False),
+        ([TRUSTED], [UNTRUSTED], False),
+        ([TRUSTED], [TRUSTED, EXPIRED], False),
+        ([TRUSTED, UNTRUSTED], [], False),
+        ([status("signingCredential.trusted")], [], False),
+    ],
+    ids=range(9),
+)
+def test_statement_of_an_ingredient_counts_as_its_signer_does(then, now, vouched):
+    def split(statuses):
+        good = [s for s in statuses if s["code"].endswith("trusted") and s is not UNTRUSTED]
+        return {"success": good, "failure": [s for s in statuses if s not in good]}
+
+    def change(report, _):
+        made = report["manifests"][LABEL]
+        report["manifests"][PARENT] = copy.deepcopy(made)
+        made["assertions"][0]["data"]["actions"] = [{"action": "c2pa.opened"}]
+        made["ingredients"] = [
+            {
+                "relationship": "parentOf",
+                "active_manifest": PARENT,
+                "validation_results": {"activeManifest": split(then)},
+            }
+        ]
+        report["validation_results"]["ingredientDeltas"] = [{"validationDeltas": split(now)}]
+
+    report = read(change)
+    assert (report.integrity, report.signer) == (Integrity.INTACT, SignerTrust.TRUSTED)
+    assert report.claim is SourceClaim.FULLY_AI
+    assert report.claim_vouched is vouched
+
+
 def test_many_codes_are_cut():
     assert len(read(failing(*(f"code.{i}" for i in range(600)))).codes) <= 50
