@@ -17,19 +17,20 @@ import os
 import sys
 import traceback
 from enum import IntEnum
-from importlib.metadata import entry_points, version
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 
 from provenance.errors import (
     CapacityError,
+    ConfigError,
     ContentBlockedError,
     InputError,
     ProvenanceError,
     RecordNotFoundError,
 )
-from provenance.plugins import load_backend
+from provenance.plugins import available_backends, load_backend
 
 __all__ = ["ExitCode", "doctor_app", "main", "print_json", "serve_app"]
 
@@ -92,15 +93,31 @@ def build_app() -> typer.Typer:
         """Marks every image a generator makes, and reads the marks of any image."""
 
     for group in ("countermark.commands", "countermark.command_groups"):
-        for point in sorted(entry_points(group=group), key=lambda p: p.name):
+        for name in available_backends(group):
             try:
-                commands = load_backend(group, point.name)
+                commands = _load_commands(group, name)
             except ProvenanceError as error:
                 # One broken plug-in must not take every other command with it.
-                print_error(f"the command {point.name} is left out: {error}")
+                print_error(f"the command {name} is left out: {error}")
                 continue
-            app.add_typer(commands, name=point.name if group.endswith("groups") else None)
+            app.add_typer(commands, name=name if group.endswith("groups") else None)
     return app
+
+
+def _load_commands(group: str, name: str) -> typer.Typer:
+    """One plug-in's commands, proven to be usable: Typer reads their signatures only later.
+
+    Raises:
+        ProvenanceError: They cannot be loaded, or are no Typer app with commands.
+    """
+    commands = load_backend(group, name)
+    if not isinstance(commands, typer.Typer):
+        raise ConfigError(f"{group} {name!r} is a {type(commands).__name__}, not a typer.Typer")
+    try:
+        typer.main.get_command(commands)
+    except Exception as error:  # a firewall: Typer rejects a stranger's signatures in its own ways
+        raise ConfigError(f"{group} {name!r} is no usable typer.Typer: {error}") from error
+    return commands
 
 
 def main() -> None:
@@ -181,4 +198,12 @@ def serve(
     from provenance.web import run_server
 
     settings = load_settings()
-    run_server(settings, host=host or settings.serve.host, port=port or settings.serve.port)
+    address = settings.serve.host if host is None else host
+    if not address:
+        # To the socket library it means all addresses, which nobody asks for by saying nothing.
+        raise ConfigError(
+            "the address to listen on is empty; give --host or serve.host, e.g. 127.0.0.1, or "
+            "0.0.0.0 for all addresses"
+        )
+    # Port 0 is a request of its own: any free port.
+    run_server(settings, host=address, port=settings.serve.port if port is None else port)
