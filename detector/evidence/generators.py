@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from detector.evidence.node_graph import claim_of_prompt, claim_of_workflow
 from detector.evidence.signals import as_plain, parse_json_object
 from provenance.types import Finding, MetadataEvidence, SourceClaim
 
@@ -116,9 +117,6 @@ def _family_member(settings: Mapping[str, str], text: str) -> str:
 
 # -- ComfyUI -----------------------------------------------------------------------------------
 
-_LATENT_INPUTS = frozenset({"latent_image", "latent", "samples", "pixels", "image", "images"})
-"""Inputs along which pixels and latents flow to a sampler; conditioning comes by others."""
-
 
 def comfyui(signals: Signals) -> Iterator[MetadataEvidence]:
     """The node graph, as ``prompt`` (what ran) or ``workflow`` (what was on screen).
@@ -131,9 +129,10 @@ def comfyui(signals: Signals) -> Iterator[MetadataEvidence]:
         kind, graph = _graph_of(text)
         if kind == "prompt" and (nodes := _prompt_nodes(graph)):
             found = True
-            yield _evidence("ComfyUI", text.place, _claim_of_prompt(nodes))
-        elif kind == "workflow" and (types := _workflow_types(graph)):
-            workflows.append(_evidence("ComfyUI", text.place, _claim_of_types(types)))
+            yield _evidence("ComfyUI", text.place, claim_of_prompt(nodes))
+        elif kind == "workflow" and (drawn := _workflow_nodes(graph)):
+            claim = claim_of_workflow(drawn, graph.get("links"))
+            workflows.append(_evidence("ComfyUI", text.place, claim))
     if not found:
         yield from workflows
 
@@ -159,48 +158,11 @@ def _prompt_nodes(graph: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _workflow_types(graph: Mapping[str, Any]) -> list[str]:
+def _workflow_nodes(graph: Mapping[str, Any]) -> list[dict[str, Any]]:
     nodes = graph.get("nodes")
     if not isinstance(nodes, list):
         return []
-    return [
-        node["type"]
-        for node in nodes
-        if isinstance(node, dict) and isinstance(node.get("type"), str)
-    ]
-
-
-def _claim_of_types(types: list[str]) -> SourceClaim:
-    # A graph without a sampler may only crop or scale a photograph.
-    sampled = any("sampler" in name.lower() for name in types)
-    return FULLY if sampled else SourceClaim.POSSIBLY_AI
-
-
-def _claim_of_prompt(nodes: Mapping[str, Mapping[str, Any]]) -> SourceClaim:
-    for key, node in nodes.items():
-        inputs = node.get("inputs")
-        denoise = inputs.get("denoise") if isinstance(inputs, dict) else None
-        if isinstance(denoise, int | float) and denoise < 1 and _starts_from_picture(key, nodes):
-            return PARTLY
-    return _claim_of_types([str(node["class_type"]) for node in nodes.values()])
-
-
-def _starts_from_picture(sampler: str, nodes: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether the latent that `sampler` starts from was loaded from a picture file."""
-    seen, waiting = {sampler}, [sampler]
-    while waiting:
-        node = nodes.get(waiting.pop(), {})
-        if "LoadImage" in str(node.get("class_type", "")):
-            return True
-        inputs = node.get("inputs")
-        for name, link in inputs.items() if isinstance(inputs, dict) else ():
-            if name not in _LATENT_INPUTS or not isinstance(link, list) or not link:
-                continue
-            source = str(link[0])
-            if source not in seen:
-                seen.add(source)
-                waiting.append(source)
-    return False
+    return [node for node in nodes if isinstance(node, dict) and isinstance(node.get("type"), str)]
 
 
 # -- programs that write JSON ------------------------------------------------------------------
