@@ -247,17 +247,18 @@ def filter_command(
     from dataclasses import asdict
 
     from detector.display import progress_bar, show_report
-    from detector.filter.engines.local import LocalEngine
     from detector.filter.run import DECISIONS, FolderFilter
     from detector.policy import FilterPolicy
     from detector.service import Depth
     from detector.wiring import build_detector
     from provenance.cli import print_json
     from provenance.config import load_settings
+    from provenance.plugins import load_backend
 
+    settings = load_settings()
     work = FolderFilter(
-        build_detector(load_settings()),
-        LocalEngine(),
+        build_detector(settings),
+        load_backend("countermark.filter_engines", settings.detector.filter_engine)(),
         FilterPolicy(policy.value),
         Depth.FAST if fast else Depth.THOROUGH,
     )

@@ -98,7 +98,9 @@ def _build_pool(settings: Settings, model: str | None) -> StudioPool:
             device=options.device,
             dtype=options.dtype,
             weight_formats=formats,
+            memory_saving=options.memory_saving,
             revision=options.revision or None,
+            variant=options.variant or None,
             cache_dir=cache_dir,
             offline=options.offline,
         )

@@ -16,6 +16,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from enum import IntEnum
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -125,6 +126,8 @@ def main() -> None:
     # Warnings and library logs go to standard error, in one line each.
     logging.basicConfig(level=logging.WARNING, format="countermark: %(message)s")
     logging.captureWarnings(capture=True)
+    # The message alone: where in our code a warning arose says nothing to a user.
+    warnings.formatwarning = lambda message, *_, **__: str(message)
     try:
         build_app()()
     except ProvenanceError as error:

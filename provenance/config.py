@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import quote
 
 from provenance.errors import ConfigError
+from provenance.fingerprint.similarity import SEARCH_MAX_BITS, SEARCH_MIN_COSINE
 from provenance.types import SafetyPolicy
 
 __all__ = ["Range", "Settings", "load_settings"]
@@ -81,7 +82,7 @@ class GeneratorSettings:
             ``attention-slicing``, ``cpu-offload``, ``sequential-offload``.
         allow_pickle: Loads pickled weights, which can run code; warns.
         offline: Never asks the hub.
-        allowed_models: What requests may name besides `model`; ``*`` allows any (CLI only).
+        allowed_models: What HTTP requests may name besides `model`.
         max_batch: Most pictures in one request, 1 to 64: they are held in memory together.
     """
 
@@ -184,6 +185,7 @@ class DetectorSettings:
 
     Attributes:
         sources: Entry points of ``countermark.evidence_sources``, cheapest first.
+        filter_engine: Entry point of ``countermark.filter_engines``.
         time_budget_s: For the thorough sources together, per picture, seconds, above 0 to a year.
         trust_anchors: PEM files of further manifest roots.
         tsa_anchors: PEM files of further time-stamp roots.
@@ -194,12 +196,13 @@ class DetectorSettings:
     """
 
     sources: tuple[str, ...] = ("c2pa", "metadata", "registry", "watermark", "embedding")
+    filter_engine: str = "local"
     time_budget_s: Annotated[float, Range(0, YEAR_S, excluded=0)] = 10.0
     trust_anchors: tuple[str, ...] = ()
     tsa_anchors: tuple[str, ...] = ()
     default_trust: bool = True
-    similar_max_distance_bits: Annotated[int, Range(0, 256)] = 31
-    similar_min_cosine: Annotated[float, Range(-1, 1)] = 0.9
+    similar_max_distance_bits: Annotated[int, Range(0, 256)] = SEARCH_MAX_BITS
+    similar_min_cosine: Annotated[float, Range(-1, 1)] = SEARCH_MIN_COSINE
 
 
 @dataclass(frozen=True, slots=True)

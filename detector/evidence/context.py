@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from provenance.fingerprint.similarity import SEARCH_MAX_BITS, SEARCH_MIN_COSINE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -42,5 +44,5 @@ class SourceContext:
     hasher: Callable[[], Hasher | None] = nothing
     embedder: Callable[[], Embedder | None] = nothing
     mark_reader: Callable[[], MarkReader | None] = nothing
-    similar_max_distance_bits: int = 31
-    similar_min_cosine: float = 0.9
+    similar_max_distance_bits: int = SEARCH_MAX_BITS
+    similar_min_cosine: float = SEARCH_MIN_COSINE

@@ -15,7 +15,7 @@ from provenance.errors import InputError
 from provenance.types import MatchTier
 
 if TYPE_CHECKING:
-    from provenance.types import Embedding, PerceptualHash
+    from provenance.types import PerceptualHash
 
 __all__ = [
     "AGREE_MAX_BITS",
@@ -24,17 +24,14 @@ __all__ = [
     "SEARCH_MIN_QUALITY",
     "HashMatch",
     "can_search",
-    "cosine_similarity",
     "hamming_distance",
-    "match_found_picture",
     "match_marked_picture",
 ]
 
 SEARCH_MAX_BITS = 31
 """Largest Hamming distance of a search hit.
 
-Source: starting value of PDQ's authors (ThreatExchange, pdq/README.md). Among 13 million pairs of
-different photographs the nearest were 80 bits apart.
+Source: starting value of PDQ's authors (ThreatExchange, pdq/README.md).
 """
 
 SEARCH_MIN_QUALITY = 50
@@ -87,28 +84,9 @@ def hamming_distance(first: PerceptualHash, second: PerceptualHash) -> int:
     return (int(first.hex, 16) ^ int(second.hex, 16)).bit_count()
 
 
-def cosine_similarity(first: Embedding, second: Embedding) -> float:
-    """Cosine of the angle between two embeddings, -1..1; higher is more similar.
-
-    Raises:
-        InputError: The embeddings belong to different spaces.
-    """
-    if first.space_id != second.space_id:
-        raise InputError(
-            f"embeddings of the spaces {first.space_id} and {second.space_id} cannot be compared: "
-            "encode both pictures with one model"
-        )
-    return min(1.0, max(-1.0, float(first.vector @ second.vector)))
-
-
 def can_search(query: PerceptualHash) -> bool:
     """Whether a hash is distinctive enough to be looked up among many."""
     return query.quality >= SEARCH_MIN_QUALITY
-
-
-def match_found_picture(distance_bits: int) -> MatchTier | None:
-    """Tier of a record found by searching hashes: ``SIMILAR``, or None beyond the bound."""
-    return MatchTier.SIMILAR if distance_bits <= SEARCH_MAX_BITS else None
 
 
 def match_marked_picture(record: PerceptualHash | None, query: PerceptualHash | None) -> HashMatch:

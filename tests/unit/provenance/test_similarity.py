@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,14 +5,11 @@ from hypothesis import strategies as st
 from provenance.errors import InputError
 from provenance.fingerprint.similarity import (
     AGREE_MAX_BITS,
-    SEARCH_MAX_BITS,
     can_search,
-    cosine_similarity,
     hamming_distance,
-    match_found_picture,
     match_marked_picture,
 )
-from provenance.types import Embedding, MatchTier, PerceptualHash
+from provenance.types import MatchTier, PerceptualHash
 
 digests = st.integers(0, 2**256 - 1)
 
@@ -35,27 +31,11 @@ def test_hashes_of_two_algorithms_are_never_compared():
         hamming_distance(hashed(1), hashed(1, "mean-1"))
 
 
-def test_embeddings_of_two_spaces_are_never_compared():
-    vector = np.array([0.6, 0.8], dtype=np.float32)
-    assert cosine_similarity(Embedding("a", vector), Embedding("a", vector)) == pytest.approx(1.0)
-    assert cosine_similarity(Embedding("a", vector), Embedding("a", -vector)) == pytest.approx(-1.0)
-    with pytest.raises(InputError, match="one model"):
-        cosine_similarity(Embedding("a", vector), Embedding("b", vector))
-
-
 @pytest.mark.parametrize(
     ("quality", "expected"), [(49, False), (50, True), (100, True), (0, False)]
 )
 def test_flat_pictures_are_not_searched(quality, expected):
     assert can_search(hashed(5, quality=quality)) is expected
-
-
-@pytest.mark.parametrize(
-    ("distance", "tier"),
-    [(0, MatchTier.SIMILAR), (SEARCH_MAX_BITS, MatchTier.SIMILAR), (SEARCH_MAX_BITS + 1, None)],
-)
-def test_a_search_hit_is_similar_at_most(distance, tier):
-    assert match_found_picture(distance) is tier
 
 
 @pytest.mark.parametrize(
