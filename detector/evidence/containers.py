@@ -8,6 +8,7 @@ an exception.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -23,11 +24,14 @@ __all__ = ["FileMetadata", "TextField", "read_metadata"]
 
 MAX_PARTS = 4096
 """Chunks or segments looked at, picture data not counted; real files have fewer than 100."""
+MAX_PICTURE_PARTS = 300_000
+"""Pieces of picture data stepped over: 64 MiB in a GIF's sub-blocks of 255 bytes are 263 000."""
 MAX_TEXT_BYTES = 4 * 2**20
 """One text; the largest workflows seen in the wild are below 1 MiB."""
 MAX_TOTAL_TEXT_BYTES = 16 * 2**20
 """All texts of a file together: bounds what a file full of compressed texts can unpack to."""
 MAX_XMP_BYTES = 4 * 2**20
+"""All packets of a file together; parsing takes up to 0.4 s a megabyte."""
 
 _XMP_KEYWORD = "XML:com.adobe.xmp"
 
@@ -57,6 +61,7 @@ class FileMetadata:
         exif: Tags of all EXIF blocks.
         problems: One sentence each on what is damaged or was too large.
         supported: False for formats whose metadata this reader does not know.
+        budget_bytes: How much text may still be taken from this file.
     """
 
     texts: list[TextField] = field(default_factory=list)
@@ -64,32 +69,33 @@ class FileMetadata:
     exif: list[ExifTag] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     supported: bool = True
-    _budget_bytes: int = MAX_TOTAL_TEXT_BYTES
+    budget_bytes: int = MAX_TOTAL_TEXT_BYTES
 
     def add_text(self, container: str, key: str, raw: bytes, encoding: str) -> None:
         """Keeps one text within the limits; undecodable bytes become replacement characters."""
-        if len(raw) > min(MAX_TEXT_BYTES, self._budget_bytes):
+        if len(raw) > min(MAX_TEXT_BYTES, self.budget_bytes):
             self.problems.append(f"{container} is too long to read")
             return
-        self._budget_bytes -= len(raw)
+        self.budget_bytes -= len(raw)
         self.texts.append(TextField(container, key, raw.decode(encoding, "replace")))
 
     def add_xmp(self, place: str, packet: bytes) -> None:
         """Keeps one XMP packet within the limits."""
-        if len(packet) > min(MAX_XMP_BYTES, self._budget_bytes):
+        taken = sum(len(earlier) for _, earlier in self.xmp)
+        if len(packet) > min(MAX_XMP_BYTES - taken, self.budget_bytes):
             self.problems.append(f"XMP in {place} is too long to read")
             return
-        self._budget_bytes -= len(packet)
+        self.budget_bytes -= len(packet)
         self.xmp.append((place, packet))
 
     def add_exif(self, place: str, block: bytes) -> None:
         """Keeps the tags of one EXIF block (a TIFF structure)."""
         tags, problem = read_exif(block, place=place)
         for tag in tags:
-            if len(tag.raw) > self._budget_bytes:
+            if len(tag.raw) > self.budget_bytes:
                 problem = f"{tag.place} is too long to read"
                 break
-            self._budget_bytes -= len(tag.raw)
+            self.budget_bytes -= len(tag.raw)
             self.exif.append(tag)
         if problem:
             self.problems.append(problem)
@@ -121,7 +127,9 @@ def read_metadata(data: bytes, media_type: MediaType | None) -> FileMetadata:
 def _png_chunks(data: bytes, found: FileMetadata) -> Iterator[tuple[bytes, bytes]]:
     """(type, content) of every chunk that is not picture data, up to IEND."""
     position, parts = 8, 0
-    while position + 12 <= len(data):
+    for _ in range(MAX_PICTURE_PARTS):
+        if position + 12 > len(data):
+            return
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         if length > 2**31 - 1 or end > len(data):
@@ -137,6 +145,7 @@ def _png_chunks(data: bytes, found: FileMetadata) -> Iterator[tuple[bytes, bytes
         if kind == b"IEND":
             return
         position = end
+    found.problems.append("the PNG has too many chunks to read them all")
 
 
 def _read_png(data: bytes, found: FileMetadata) -> None:
@@ -212,12 +221,16 @@ def _read_raw_profile(found: FileMetadata, name: str, text: bytes) -> None:
 def _inflate(packed: bytes, found: FileMetadata, place: str) -> bytes | None:
     """Unpacks zlib data up to the text limit, so that a bomb stops there."""
     unpacker = zlib.decompressobj()
+    limit = min(MAX_TEXT_BYTES, found.budget_bytes)
     try:
-        text = unpacker.decompress(packed, MAX_TEXT_BYTES)
+        # No limit at all is what a limit of 0 would mean.
+        text = unpacker.decompress(packed, limit) if limit else b""
     except zlib.error:
         found.problems.append(f"{place} does not unpack")
         return None
-    if unpacker.unconsumed_tail:
+    if unpacker.unconsumed_tail or not limit:
+        # A bomb is paid for too, or thousands of them would unpack to gigabytes.
+        found.budget_bytes -= len(text)
         found.problems.append(f"{place} is too long to read")
         return None
     return text
@@ -227,6 +240,7 @@ def _inflate(packed: bytes, found: FileMetadata, place: str) -> bytes | None:
 
 _XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_EXTENSION_HEADER = b"http://ns.adobe.com/xmp/extension/\0"
+_FILL_BYTES = re.compile(rb"\xff{2,}")
 _STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
 
 
@@ -234,8 +248,9 @@ def _jpeg_segments(data: bytes, found: FileMetadata) -> Iterator[tuple[int, byte
     """(marker, content) of every segment before the picture data."""
     position = 2
     for _ in range(MAX_PARTS):
-        while data[position : position + 2] == b"\xff\xff":
-            position += 1  # Fill bytes are allowed before a marker.
+        fill = _FILL_BYTES.match(data, position)
+        if fill:
+            position = fill.end() - 1  # Fill bytes are allowed before a marker.
         if position + 2 > len(data) or data[position] != 0xFF:
             found.problems.append("the JPEG breaks off before its picture data")
             return
@@ -345,9 +360,11 @@ def _gif_table_bytes(packed: int) -> int:
 def _gif_sub_blocks(data: bytes, position: int) -> tuple[int, bytes]:
     """(position after the terminator, joined content up to the text limit)."""
     pieces: list[bytes] = []
-    while position < len(data) and data[position]:
+    for _ in range(MAX_PICTURE_PARTS):
+        if position >= len(data) or not data[position]:
+            return position + 1, b"".join(pieces)
         size = data[position]
         if len(pieces) * 255 < MAX_TEXT_BYTES:
             pieces.append(data[position + 1 : position + 1 + size])
         position += 1 + size
-    return position + 1, b"".join(pieces)
+    return len(data), b"".join(pieces)

@@ -73,25 +73,29 @@ def decode_user_comment(raw: bytes, *, little_endian: bool) -> str:
     """The text of a UserComment value.
 
     ``UNICODE`` names no byte order, and writers differ: some follow the block, some always write
-    big-endian. Both are decoded, and the one with more plausible characters wins.
+    big-endian.
 
     Source: EXIF 2.32 §4.6.5, table 9.
     """
     code, body = raw[:8], raw[8:]
     if code == b"UNICODE\0":
         body = body[: len(body) & ~1]
-        orders = ("utf-16-le", "utf-16-be") if little_endian else ("utf-16-be", "utf-16-le")
-        texts = [body.decode(order, "replace").strip("\0\ufeff") for order in orders]
-        return max(texts, key=_plausibility)
+        order = _utf16_order(body, "utf-16-le" if little_endian else "utf-16-be")
+        return body.decode(order, "replace").strip("\0\ufeff")
     if code == b"ASCII\0\0\0" or not code.strip(b"\0"):
         return body.decode("utf-8", "replace").strip("\0")
     return raw.decode("utf-8", "replace").strip("\0")
 
 
-def _plausibility(text: str) -> float:
-    """Share of ASCII among the first characters: parameters are mostly keywords and digits."""
-    head = text[:2000]
-    return sum(character.isascii() for character in head) / len(head) if head else 0.0
+def _utf16_order(body: bytes, expected: str) -> str:
+    """By the mark; else by which half of the pairs is zero: settings are keywords and digits."""
+    marked = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}.get(body[:2])
+    if marked is not None:
+        return marked
+    big, little = body[::2].count(0), body[1::2].count(0)
+    if big == little:
+        return expected
+    return "utf-16-be" if big > little else "utf-16-le"
 
 
 def read_exif(block: bytes, *, place: str) -> tuple[list[ExifTag], str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -90,6 +91,40 @@ def test_a_compressed_text_bomb_stops_at_the_limit() -> None:
     found = read_metadata(png(chunk(b"zTXt", b"Key\0\0" + bomb)), MediaType.PNG)
     assert not found.texts
     assert found.problems == ["PNG zTXt is too long to read"]
+
+
+def test_thousands_of_bombs_cost_no_more_than_a_few() -> None:
+    """Each unpacks to the limit of one text; once 4 000 of them unpacked to 16 GB."""
+    bomb = chunk(b"zTXt", b"Key\0\0" + zlib.compress(bytes(MAX_TEXT_BYTES + 1)))
+    start = time.monotonic()
+    found = read_metadata(png(*[bomb] * 1000), MediaType.PNG)
+    assert time.monotonic() - start < 1.0
+    assert found.texts == []
+    assert "PNG zTXt is too long to read" in found.problems
+
+
+@pytest.mark.parametrize(
+    ("data", "media_type"),
+    [
+        (png(*[chunk(b"IDAT", b"")] * 1_500_000), MediaType.PNG),
+        (b"\xff\xd8" + b"\xff" * 20_000_000 + b"\xfe\x00\x04hi\xff\xda", MediaType.JPEG),
+        (b"GIF89a" + bytes(7) + b"\x21\xfe" + b"\1a" * 10_000_000 + b"\0;", MediaType.GIF),
+        (
+            png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<a>" + b"<b/>" * 900_000 + b"</a>")),
+            MediaType.PNG,
+        ),
+    ],
+    ids=["empty IDAT", "fill bytes", "sub-blocks of one byte", "elements"],
+)
+def test_files_made_to_be_slow_are_not(data: bytes, media_type: MediaType) -> None:
+    start = time.monotonic()
+    read_signals(read_metadata(data, media_type))
+    assert time.monotonic() - start < 1.0
+
+
+def test_comment_behind_fill_bytes_is_read() -> None:
+    data = b"\xff\xd8" + b"\xff" * 9 + b"\xfe\x00\x04hi\xff\xda"
+    assert texts(data) == [("JPEG comment", "", "hi")]
 
 
 def test_many_large_texts_stop_at_the_total_limit() -> None:
@@ -197,6 +232,18 @@ def test_user_comment_is_decoded_in_either_byte_order(order: str, *, little_endi
     assert decode_user_comment(raw, little_endian=little_endian) == "prompt, 猫\nSteps: 20"
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("order", ["utf-16-be", "utf-16-le"])
+@pytest.mark.parametrize("little_endian", [True, False])
+def test_user_comment_with_a_long_foreign_prompt(
+    order: str, mark: str, *, little_endian: bool
+) -> None:
+    """No ASCII letter for pages: the settings behind them tell the byte order."""
+    text = "\u732b\u3001" * 3000 + "\nSteps: 20, Sampler: Euler a"
+    raw = b"UNICODE\0" + (mark + text).encode(order)
+    assert decode_user_comment(raw, little_endian=little_endian) == text
+
+
 @pytest.mark.parametrize("code", [b"ASCII\0\0\0", bytes(8)])
 def test_user_comment_is_decoded_as_ascii(code: bytes) -> None:
     assert decode_user_comment(code + b'{"a":1}\0', little_endian=False) == '{"a":1}'
@@ -224,6 +271,34 @@ def test_xmp_reads_attributes_elements_and_lists_alike() -> None:
 )
 def test_xmp_refuses_entities_and_garbage(packet: bytes) -> None:
     assert not parse_xmp(packet)
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        '<n:list rdf:resource="three"/>',
+        '<n:list><rdf:Bag><rdf:li rdf:resource="three"/></rdf:Bag></n:list>',
+        '<n:list rdf:parseType="Resource"><rdf:value>three</rdf:value></n:list>',
+        "<n:list><rdf:Description><rdf:value>three</rdf:value></rdf:Description></n:list>",
+        '<n:list><rdf:Description rdf:value="three"/></n:list>',
+    ],
+)
+def test_xmp_reads_every_spelling_of_a_value(inside: str) -> None:
+    packet = XMP.replace("<n:list><rdf:Alt><rdf:li>three</rdf:li></rdf:Alt></n:list>", inside)
+    assert packet != XMP
+    properties = parse_xmp(packet.encode())
+    assert properties is not None
+    assert [p.value for p in properties if p.name == "list"] == ["three"]
+
+
+@pytest.mark.parametrize("order", ["utf-16-be", "utf-16-le"])
+def test_xmp_in_utf16_without_a_mark_is_read(order: str) -> None:
+    assert parse_xmp(XMP.encode(order)) == parse_xmp(XMP.encode())
+
+
+def test_xmp_of_too_many_elements_is_read_as_far_as_it_goes() -> None:
+    properties = parse_xmp(XMP.replace("</rdf:RDF>", "<b/>" * 50_000 + "</rdf:RDF>").encode())
+    assert properties == parse_xmp(XMP.encode())
 
 
 def test_xmp_in_utf16_is_read() -> None:
