@@ -280,7 +280,8 @@ def _trace(tool: str, keys: str, pattern: str) -> _Trace:
 _UUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 _TRACES = (
     _trace("Midjourney", "Software CreatorTool", r"Midjourney\b.{0,40}"),
-    _trace("Midjourney", "Description description", rf".*Job ID: {_UUID}\s*"),
+    # The flags are what tells it from a print shop's order: Midjourney always names its version.
+    _trace("Midjourney", "Description description", rf".* --[a-z].*Job ID: {_UUID}\s*"),
     _trace("Higgsfield", "hf-job-id", r".{8,80}"),
     _trace("Luma AI", "Source", r"Luma AI"),
     _trace("Reve", "Software CreatorTool", r"(?:https?://)?(?:www\.)?reve\.com.{0,40}"),
