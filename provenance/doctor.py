@@ -13,14 +13,19 @@ import sys
 from importlib.metadata import PackageNotFoundError, entry_points, files, packages_distributions
 from typing import TYPE_CHECKING
 
-from provenance.errors import ProvenanceError
+from provenance.errors import ConfigError, ProvenanceError
 from provenance.plugins import load_backend
 from provenance.types import HealthCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
-__all__ = ["check_environment", "run_checks", "show_checks"]
+    from rich.text import Text
+
+    from provenance.config import Settings
+
+__all__ = ["check_backends", "check_environment", "run_checks", "show_checks"]
 
 OWN_NAMES = ("provenance", "registry", "generator", "detector")
 """Our import names; other distributions on public indexes use each of them too."""
@@ -49,6 +54,7 @@ def show_checks(checks: Sequence[HealthCheck]) -> None:
     """Prints the lines as a table on standard output."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     table.add_column("")
@@ -57,13 +63,20 @@ def show_checks(checks: Sequence[HealthCheck]) -> None:
     for check in checks:
         mark = "ok" if check.ok else ("optional" if check.optional else "FAIL")
         style = "green" if check.ok else ("yellow" if check.optional else "red")
-        seen = check.detail if check.ok else f"{check.detail}\n-> {check.remedy}"
-        table.add_row(f"[{style}]{mark}[/{style}]", check.name, seen)
+        remedy = f"\n-> {check.remedy}" if check.remedy and not check.ok else ""
+        table.add_row(Text(mark, style=style), _plain(check.name), _plain(check.detail + remedy))
     Console().print(table)
 
 
+def _plain(text: str) -> Text:
+    """As it stands: brackets of a path or an install line are no markup, and nothing steers."""
+    from rich.text import Text
+
+    return Text("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text))
+
+
 def check_environment() -> Sequence[HealthCheck]:
-    """Python, ownership of our import names, one owner of ``cv2``, settings, home folder."""
+    """Python, our import names, one owner of ``cv2``, settings, home, backends, key, anchors."""
     return (_check_python(), *_check_names(), *_check_cv2(), *_check_settings())
 
 
@@ -142,17 +155,97 @@ def _check_settings() -> list[HealthCheck]:
         settings = load_settings()
     except ProvenanceError as error:
         return [HealthCheck("settings", ok=False, detail=str(error), remedy="correct the setting")]
-    home = settings.home
-    parent = home
-    while not parent.exists() and parent != parent.parent:
-        parent = parent.parent
-    writable = os.access(parent, os.W_OK)
     return [
         HealthCheck("settings", ok=True, detail="readable"),
-        HealthCheck(
-            "home folder",
-            ok=writable,
-            detail=str(home),
-            remedy="make it writable, or set COUNTERMARK_HOME to a folder that is",
-        ),
+        _check_home(settings),
+        *check_backends(settings),
+        _check_watermark_key(settings),
+        *_check_anchors(settings),
     ]
+
+
+def _check_home(settings: Settings) -> HealthCheck:
+    parent = settings.home
+    # Not Path.exists, which raises below a folder that may not be entered.
+    while not _may(parent, os.F_OK) and parent != parent.parent:
+        parent = parent.parent
+    return HealthCheck(
+        "home folder",
+        ok=parent.is_dir() and _may(parent, os.W_OK | os.X_OK),
+        detail=str(settings.home),
+        remedy="make it writable, or set COUNTERMARK_HOME to a folder that is",
+    )
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def check_backends(settings: Settings) -> list[HealthCheck]:
+    """Can all backends that the settings name be imported? One line, or one for each defect.
+
+    Nothing is built: weights stay where they are.
+    """
+    failing = []
+    for setting, group, name in _named_backends(settings):
+        try:
+            backend = load_backend(group, name)
+            problem = (
+                "" if callable(backend) else f"{name!r} is a {type(backend).__name__}, no backend"
+            )
+        except ProvenanceError as error:
+            problem = str(error)
+        if problem:
+            remedy = f"correct {setting} in the settings, or install what the backend needs"
+            failing.append(HealthCheck(setting, ok=False, detail=problem, remedy=remedy))
+    names = ", ".join(dict.fromkeys(name for _, _, name in _named_backends(settings)))
+    return failing or [HealthCheck("backends", ok=True, detail=names)]
+
+
+def _named_backends(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Setting, entry point group and name."""
+    yield "generator.pipeline", "countermark.pipelines", settings.generator.pipeline
+    if settings.safety.checker != "auto":  # no backend of its own: it depends on the model
+        yield "safety.checker", "countermark.safety_checkers", settings.safety.checker
+    yield "watermark.codec", "countermark.codecs", settings.watermark.codec
+    for name in settings.watermark.read_codecs:
+        yield "watermark.read_codecs", "countermark.codecs", name
+    yield "manifest.signer", "countermark.signers", settings.manifest.signer
+    yield "fingerprint.hasher", "countermark.hashers", settings.fingerprint.hasher
+    if settings.fingerprint.embedder:
+        yield "fingerprint.embedder", "countermark.embedders", settings.fingerprint.embedder
+    for name in settings.detector.sources:
+        yield "detector.sources", "countermark.evidence_sources", name
+
+
+def _check_watermark_key(settings: Settings) -> HealthCheck:
+    from provenance.watermark.keyfile import read_key_file
+
+    name = "watermark key"
+    try:
+        keys = read_key_file(settings.watermark_key_file)
+    except ConfigError as error:
+        # Only the key in the home folder is made on first use, not one that the settings name.
+        if isinstance(error.__cause__, FileNotFoundError) and not settings.watermark.key_file:
+            return HealthCheck(name, ok=True, detail="none yet; made on first use")
+        what, _, remedy = str(error).partition("; ")
+        otherwise = "correct watermark.key_file, or restore the file from a backup"
+        return HealthCheck(name, ok=False, detail=what, remedy=remedy or otherwise)
+    retired = f", {len(keys) - 1} retired" if len(keys) > 1 else ""
+    return HealthCheck(name, ok=True, detail=f"{settings.watermark_key_file}{retired}")
+
+
+def _check_anchors(settings: Settings) -> list[HealthCheck]:
+    """The operator's own PEM files; without them there is no line."""
+    from provenance.manifest.wiring import build_trust
+
+    own = (*settings.detector.trust_anchors, *settings.detector.tsa_anchors)
+    if not own:
+        return []
+    name = "trust anchors"
+    try:
+        build_trust(settings)
+    except ConfigError as error:
+        remedy = "correct detector.trust_anchors or detector.tsa_anchors"
+        return [HealthCheck(name, ok=False, detail=str(error), remedy=remedy)]
+    return [HealthCheck(name, ok=True, detail=", ".join(own))]
