@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
@@ -279,6 +280,18 @@ def test_names_that_are_not_utf8_get_a_key(tmp_path: Path) -> None:
     make_filter().start(root, tmp_path / "out", silent)
     assert decisions(tmp_path / "out") == {"caf\\xe9.png": ("keep", "unknown.none")}
     assert (tmp_path / "out" / name).read_bytes() == PNG
+
+
+def test_a_pipe_among_the_samples_does_not_stop_the_run(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    os.mkfifo(tmp_path / "in" / "pipe.png")
+    work = make_filter()
+    # In a thread of its own: a defect would otherwise hang the tests.
+    run = Thread(target=work.start, args=(tmp_path / "in", tmp_path / "out", silent), daemon=True)
+    run.start()
+    run.join(10)
+    assert not run.is_alive()
+    assert decisions(tmp_path / "out") == {"pipe.png": ("review", "unreadable")}
 
 
 def test_linked_folders_are_not_followed(folder: Path) -> None:
