@@ -107,11 +107,13 @@ def _try_model(settings: Settings) -> str:
     load = load_backend("countermark.pipelines", "diffusers")
     pipeline = load(
         settings.generator.model or None,
-        device="cpu",
-        dtype="float32",
+        device=settings.generator.device,
+        dtype=settings.generator.dtype,
+        memory_saving=settings.generator.memory_saving,
+        variant=settings.generator.variant or None,
         weight_formats=_formats(settings),
         revision=settings.generator.revision or None,
-        cache_dir=settings.home / "cache",
+        cache_dir=None,  # a check leaves nothing behind
         offline=True,
     )
     return f"{seen}, loads; weights sha256 {pipeline.model.weights_sha256[:12]}"
