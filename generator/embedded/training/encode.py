@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL
     from numpy.typing import NDArray
 
-__all__ = ["encode_pictures", "encode_pool", "load_average", "normalise", "read_statistics"]
+__all__ = [
+    "encode_pictures",
+    "encode_pool",
+    "load_average",
+    "normalise",
+    "read_gains",
+    "read_statistics",
+]
 
 
 def load_average(run: Path) -> AutoencoderKL:
@@ -77,19 +84,46 @@ def encode_pool(pool: Path, run: Path, target: Path) -> None:
             continue
         latents = encode_pictures(autoencoder, np.load(shard, mmap_mode="r"))
         if not (target / "statistics.json").exists():
-            _write_statistics(target, latents.astype(np.float64))
+            _write_statistics(target, autoencoder, latents)
         partial = target / "partial.npy"
         np.save(partial, latents)
         partial.replace(path)
         print(f"{path.name} deviation {latents.astype(np.float32).std():.3f}", flush=True)
 
 
-def _write_statistics(target: Path, latents: NDArray[np.float64]) -> None:
+@torch.no_grad()
+def _measure_gains(
+    autoencoder: AutoencoderKL, latents: torch.Tensor, deviation: torch.Tensor
+) -> list[float]:
+    """Answers how much a tenth of each channel's deviation changes the decoded pictures."""
+    before = autoencoder.decode(latents).sample
+    gains = []
+    for channel in range(LATENT_CHANNELS):
+        moved = latents.clone()
+        moved[:, channel] += 0.1 * deviation[channel] * torch.randn_like(moved[:, channel])
+        change = autoencoder.decode(moved).sample - before
+        gains.append(float(change.square().mean().sqrt()))
+    return gains
+
+
+def _write_statistics(
+    target: Path, autoencoder: AutoencoderKL, latents: NDArray[np.float16]
+) -> None:
+    values = torch.from_numpy(latents.astype(np.float32))
+    deviation = values.std(dim=(0, 2, 3))
     statistics = {
-        "mean": latents.mean(axis=(0, 2, 3)).tolist(),
-        "deviation": latents.std(axis=(0, 2, 3)).tolist(),
+        "mean": values.mean(dim=(0, 2, 3)).tolist(),
+        "deviation": deviation.tolist(),
+        "gain": _measure_gains(autoencoder, values[:4], deviation),
     }
     (target / "statistics.json").write_text(json.dumps(statistics, indent=1), encoding="utf-8")
+
+
+def read_gains(target: Path) -> torch.Tensor:
+    """Answers how much each latent channel shows in pictures, (8,), 1 on average."""
+    statistics = json.loads((target / "statistics.json").read_text(encoding="utf-8"))
+    gains = torch.tensor(statistics["gain"])
+    return gains / gains.mean()
 
 
 def read_statistics(target: Path) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,13 +30,14 @@ from generator.embedded.training.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
-from generator.embedded.training.encode import read_statistics
+from generator.embedded.training.encode import read_gains, read_statistics
 from generator.embedded.training.pool import list_shards, read_captions
+from generator.embedded.training.workers import average_gradients, run_workers
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
-__all__ = ["make_denoiser", "train"]
+__all__ = ["Plan", "make_denoiser", "train"]
 
 _PEAK_RATE = 8e-4
 _DECAY = 0.999
@@ -54,6 +56,18 @@ _FILLERS = ("8k", "detailed", "realistic", "masterpiece", "trending", "hd", "nic
 def make_denoiser(tokenizer: CLIPTokenizer) -> nn.ModuleDict:
     """Makes the untrained parts that train together: ``unet`` and ``text_encoder``."""
     return nn.ModuleDict({"unet": make_unet(), "text_encoder": make_text_encoder(tokenizer)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Schedule:
+    """Signal power left at each step, (1000,), and what each channel's error weighs, (8,).
+
+    Half of the channels hold fine detail that nothing predicts. Weighed alike, their noise would
+    drown what the others have to learn: each weighs as much as it shows in pictures.
+    """
+
+    signal: torch.Tensor
+    weights: torch.Tensor
 
 
 class _Examples:
@@ -107,16 +121,20 @@ class _Examples:
 
 
 def _loss(
-    model: nn.ModuleDict, signal: torch.Tensor, latents: torch.Tensor, ids: torch.Tensor
+    model: nn.ModuleDict,
+    schedule: _Schedule,
+    latents: torch.Tensor,
+    ids: torch.Tensor,
 ) -> torch.Tensor:
-    """Answers the velocity's squared error at random steps of the noise schedule, noisy ones more often.
+    """Answers the velocity's squared error at random steps, noisy ones more often.
 
     Args:
         model: Parts of `make_denoiser`.
-        signal: Share of signal power left at each step of the schedule, (1000,).
+        schedule: Noise and weights.
         latents: Clean latents, (N, 8, 32, 32).
         ids: Token ids, (N, 77).
     """
+    signal = schedule.signal
     steps = (torch.rand(len(latents)) ** _STEP_POWER * len(signal)).long()
     kept = signal[steps].sqrt()[:, None, None, None]
     lost = (1 - signal[steps]).sqrt()[:, None, None, None]
@@ -125,56 +143,100 @@ def _loss(
     with torch.autocast("cpu", torch.bfloat16):
         words = model["text_encoder"](ids).last_hidden_state
         made = model["unet"](kept * latents + lost * noise, steps, words).sample
-    loss: torch.Tensor = (made.float() - velocity).square().mean()
+    error = (made.float() - velocity).square().mean(dim=(0, 2, 3))
+    loss: torch.Tensor = (schedule.weights * error).mean()
     return loss
 
 
-def train(pool: Path, latents: Path, run: Path, *, steps: int, batch: int, seed: int) -> None:
-    """Trains for ``steps`` in all, going on from ``run``'s checkpoint if there is one."""
-    torch.manual_seed(seed)
-    tokenizer = make_tokenizer(run / "tokenizer")
-    model = make_denoiser(tokenizer)
-    # On a processor plain attention trains a fifth faster than the fused kernels.
-    model["unet"].set_attn_processor(AttnProcessor())
-    average = Average(model, decay=_DECAY)
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=1e-2)
-    first = 0
-    state = load_checkpoint(run / "checkpoint.pt")
-    if state is not None:
-        first = state["step"]
-        model.load_state_dict(state["model"])
-        average.module.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-    torch.manual_seed(seed + first)
-    examples = _Examples(pool, latents, tokenizer, np.random.default_rng([seed, first]))
-    print(f"{len(examples)} scenes, from step {first}", flush=True)
-    signal = make_scheduler().alphas_cumprod.clone()
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to train on, where to keep it, and for how long."""
+
+    pool: Path
+    latents: Path
+    run: Path
+    steps: int
+    batch: int
+    seed: int
+    workers: int
+
+
+class _Trainee:
+    """The parts in training with everything a checkpoint holds."""
+
+    def __init__(self, run: Path, tokenizer: CLIPTokenizer) -> None:
+        self._path = run / "checkpoint.pt"
+        self.model = make_denoiser(tokenizer)
+        # On a processor plain attention trains a fifth faster than the fused kernels.
+        self.model["unet"].set_attn_processor(AttnProcessor())
+        self.average = Average(self.model, decay=_DECAY)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), betas=(0.9, 0.99), weight_decay=1e-2
+        )
+        self.step = 0
+        state = load_checkpoint(self._path)
+        if state is not None:
+            self.step = state["step"]
+            self.model.load_state_dict(state["model"])
+            self.average.module.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+
+    def learn(self, loss: torch.Tensor, rate: float) -> None:
+        """Makes one step; every worker makes the same one."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        loss.backward()
+        average_gradients(self.model)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), _GRADIENT_LIMIT)
+        self.optimizer.step()
+        self.average.update(self.model, self.step)
+        self.step += 1
+
+    def save(self) -> None:
+        """Writes the checkpoint."""
+        state = {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "average": self.average.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        save_checkpoint(self._path, state)
+
+
+def train(rank: int, plan: Plan) -> None:
+    """Trains up to ``plan.steps``, going on from the run's checkpoint if there is one.
+
+    Args:
+        rank: Number of this worker; 0 reports and saves.
+        plan: What to train on.
+    """
+    torch.manual_seed(plan.seed)
+    tokenizer = make_tokenizer(plan.run / f"tokenizer-{rank}")
+    trainee = _Trainee(plan.run, tokenizer)
+    # All workers start with the same weights and then see different examples and noise.
+    torch.manual_seed(plan.seed + trainee.step + 1_000_003 * (1 + rank))
+    rng = np.random.default_rng([plan.seed, trainee.step, rank])
+    examples = _Examples(plan.pool, plan.latents, tokenizer, rng)
+    if rank == 0:
+        print(f"{len(examples)} scenes, from step {trainee.step}", flush=True)
+    schedule = _Schedule(
+        signal=make_scheduler().alphas_cumprod.clone(), weights=read_gains(plan.latents)
+    )
     losses: list[float] = []
     began = time.monotonic()
-    for step in range(first, steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps=steps, peak=_PEAK_RATE)
-        loss = _loss(model, signal, *examples.take(batch))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), _GRADIENT_LIMIT)
-        optimizer.step()
-        average.update(model, step)
+    while trainee.step < plan.steps:
+        rate = learning_rate(trainee.step, steps=plan.steps, peak=_PEAK_RATE)
+        loss = _loss(trainee.model, schedule, *examples.take(plan.batch // plan.workers))
+        trainee.learn(loss, rate)
         losses.append(loss.item())
-        if (step + 1) % _SAVE_EVERY == 0 or step + 1 == steps:
-            took = time.monotonic() - began
-            print(f"{step + 1} loss {np.mean(losses):.4f} {took:.0f} s", flush=True)
-            losses.clear()
+        if trainee.step % _SAVE_EVERY == 0 or trainee.step == plan.steps:
             examples.refresh()
-            save_checkpoint(
-                run / "checkpoint.pt",
-                {
-                    "step": step + 1,
-                    "model": model.state_dict(),
-                    "average": average.module.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                },
-            )
+            if rank == 0:
+                took = time.monotonic() - began
+                print(f"{trainee.step} loss {np.mean(losses):.4f} {took:.0f} s", flush=True)
+                trainee.save()
+            losses.clear()
 
 
 def main() -> None:
@@ -186,17 +248,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    train(
-        options.pool,
-        options.latents,
-        options.run,
-        steps=options.steps,
-        batch=options.batch,
-        seed=options.seed,
-    )
+    run_workers(train, Plan(**vars(options)), workers=options.workers)
 
 
 if __name__ == "__main__":
