@@ -159,7 +159,7 @@ def recover_command(
     as_json: AsJson = False,
 ) -> None:
     """Give a picture of this service the credentials back that somebody stripped."""
-    from provenance.cli import print_json
+    from provenance.cli import print_json, print_line
     from provenance.files import write_file_atomic
 
     recovery = _recover(file, out)
@@ -176,7 +176,7 @@ def recover_command(
             }
         )
     else:
-        typer.echo(f"{out}  {recovery.kind}  record {recovery.record.record_id}")
+        print_line(f"{out}  {recovery.kind}  record {recovery.record.record_id}")
 
 
 def _recover(file: Path, out: Path) -> "Recovery":

@@ -105,6 +105,9 @@ class DetectorService:
         evidence: list[Evidence] = []
         if candidate.decode_problem is not None:
             evidence.append(SourceFailure("pixels", f"{candidate.decode_problem}."))
+        if candidate.frames > 1:
+            unseen = f"Only the first of {candidate.frames} frames was examined."
+            evidence.append(SourceFailure("frames", unseen))
         # R2: every fast source answers, also when one before it decided: contradictions count.
         for source in self.sources:
             if not source.thorough:

@@ -196,9 +196,11 @@ def _check_writable(path: Path) -> None:
 
 
 def _show(rows: list[dict[str, object]]) -> None:
+    from provenance.cli import print_line
+
     for row in rows:
         if "record_id" in row:
-            typer.echo(f"{row['file']}  record {row['record_id']}  seed {row['seed']}")
+            print_line(f"{row['file']}  record {row['record_id']}  seed {row['seed']}")
 
 
 def _delivered_row(delivery: "Delivery", path: Path) -> dict[str, object]:

@@ -33,7 +33,7 @@ from provenance.errors import (
 )
 from provenance.plugins import available_backends, load_backend
 
-__all__ = ["ExitCode", "doctor_app", "main", "print_json", "serve_app"]
+__all__ = ["ExitCode", "doctor_app", "main", "print_json", "print_line", "serve_app"]
 
 
 class ExitCode(IntEnum):
@@ -57,12 +57,27 @@ def exit_code_for(error: ProvenanceError) -> ExitCode:
 
 def print_json(value: Any) -> None:
     """Writes one JSON document to standard output: what ``--json`` promises, and nothing else."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a file name that is no text, or a terminal without Unicode
+        text = json.dumps(value, indent=2) + "\n"
+    sys.stdout.write(text)
+
+
+def clean(text: str) -> str:
+    """One line that a terminal can show: file names may hold escape sequences."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
+
+
+def print_line(text: str) -> None:
+    """Writes one line to standard output, cleaned for a terminal."""
+    sys.stdout.write(f"{clean(text)}\n")
 
 
 def print_error(message: str) -> None:
     """Writes one error line to standard error."""
-    sys.stderr.write(f"countermark: {' '.join(message.split())}\n")
+    sys.stderr.write(f"countermark: {clean(message)}\n")
 
 
 def _show_version(wanted: bool) -> None:

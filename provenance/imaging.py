@@ -57,6 +57,16 @@ class ImageLimits:
 
 DEFAULT_LIMITS = ImageLimits()
 
+NEARLY_OPAQUE = 250
+"""Alpha from which a pixel counts as opaque: 2 % of transparency is not seen."""
+
+MAX_JPEG_FILLER = 4096
+"""Filler bytes and restart markers allowed before the picture. Real files have none or a few;
+Pillow reads megabytes of them one by one."""
+
+_PNG_PICTURE_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+"""What a PNG's picture is made of; everything else is ancillary (PNG 3rd ed. §5.4)."""
+
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 
@@ -120,7 +130,7 @@ def hash_pixels(image: RasterImage) -> str:
 def decode_image(
     data: bytes, *, name: str = "image", limits: ImageLimits = DEFAULT_LIMITS
 ) -> RasterImage:
-    """Decodes the first frame as RGB, EXIF orientation applied; alpha is dropped, not blended.
+    """Decodes the first frame as RGB, EXIF orientation applied, transparency shown on white.
 
     Args:
         data: Encoded bytes, by anybody.
@@ -132,17 +142,36 @@ def decode_image(
         ImageTooLargeError: Too many bytes or pixels.
         ImageDecodeError: Truncated or corrupt.
     """
+    return _decode(data, name=name, limits=limits)[0]
+
+
+def _decode(data: bytes, *, name: str, limits: ImageLimits) -> tuple[RasterImage, int]:
+    """The first frame, and how many there are; raises as `decode_image`."""
     _check_length(len(data), name, limits)
     media_type = sniff_media_type(data)
     if media_type is None:
         raise UnsupportedMediaTypeError(
             f"{name} is not an image by its content; give a PNG, JPEG, WebP, GIF, TIFF or AVIF file"
         )
+    if media_type is MediaType.JPEG:
+        _check_jpeg_filler(data, name)
+    try:
+        return _open_frame(data, name, limits)
+    except ImageDecodeError:
+        # A damaged ancillary chunk does not keep browsers from showing the picture: neither us.
+        bare = _without_ancillary_chunks(data) if media_type is MediaType.PNG else data
+        if bare == data:
+            raise
+        return _open_frame(bare, name, limits)
+
+
+def _open_frame(data: bytes, name: str, limits: ImageLimits) -> tuple[RasterImage, int]:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             _check_pixels(opened.size, name, limits)
-            upright = ImageOps.exif_transpose(opened)
-            pixels = _to_rgb(upright)
+            frames = int(getattr(opened, "n_frames", 1))
+            opened.seek(0)
+            return RasterImage(_to_rgb(ImageOps.exif_transpose(opened))), frames
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(
             f"{name} declares more pixels than can be decoded safely; the limit is "
@@ -150,15 +179,40 @@ def decode_image(
         ) from error
     except UnidentifiedImageError as error:
         raise ImageDecodeError(
-            f"{name} begins like {media_type} but cannot be decoded; is the file complete?"
+            f"{name} begins like {sniff_media_type(data)} but cannot be decoded; is it complete?"
         ) from error
     except _DECODER_FAILURES as error:
         raise ImageDecodeError(
-            f"{name} is a damaged or truncated {media_type} file ({_brief(error)})"
+            f"{name} is a damaged or truncated {sniff_media_type(data)} file ({_brief(error)})"
         ) from error
     except MemoryError as error:
         raise ImageTooLargeError(f"{name} does not fit into memory when decoded") from error
-    return RasterImage(pixels)
+
+
+def _check_jpeg_filler(data: bytes, name: str) -> None:
+    """Walks the markers before the picture; refuses headers made to be slow."""
+    place, filler = 2, 0
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD7:
+            filler += 1
+            if filler > MAX_JPEG_FILLER:
+                raise ImageDecodeError(f"{name} is a JPEG file with a header of filler only")
+            place += 1 if marker == 0xFF else 2
+        elif marker in (0xDA, 0xD9):  # start of scan, end of image
+            return
+        else:
+            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+
+
+def _without_ancillary_chunks(data: bytes) -> bytes:
+    kept, place = [data[:8]], 8
+    while place + 12 <= len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        if data[place + 4 : place + 8] in _PNG_PICTURE_CHUNKS:
+            kept.append(data[place:end])
+        place = end
+    return b"".join(kept)
 
 
 def _brief(error: BaseException) -> str:
@@ -192,7 +246,22 @@ def _to_rgb(image: Image.Image) -> Uint8Array:
         peak = 65535.0 if image.mode.startswith("I;16") else max(1.0, float(wide.max(initial=0.0)))
         grey = np.clip(wide * (255.0 / peak), 0, 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.has_transparency_data:
+        return _over_white(np.asarray(image.convert("RGBA"), dtype=np.uint8))
     return np.asarray(image.convert("RGB"), dtype=np.uint8)
+
+
+def _over_white(rgba: Uint8Array) -> Uint8Array:
+    """(H, W, 3) uint8: what a viewer shows on white, so that marks hidden under alpha don't count.
+
+    Nearly opaque pixels keep their colours as they are: generators hide text in the lowest bit of
+    alpha (NovelAI, stealth PNG info), and their signatures cover the colours beneath.
+    """
+    colour, alpha = rgba[:, :, :3], rgba[:, :, 3:].astype(np.uint16)
+    if int(alpha.min(initial=255)) >= NEARLY_OPAQUE:
+        return np.ascontiguousarray(colour)
+    blended = (colour * alpha + 255 * (255 - alpha) + 127) // 255
+    return np.where(alpha >= NEARLY_OPAQUE, colour, blended.astype(np.uint8))
 
 
 def encode_image(
@@ -245,9 +314,10 @@ def open_candidate(data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMI
             f"{name} {what}; give a PNG, JPEG, WebP, GIF, TIFF, AVIF or HEIF file"
         )
     raster: RasterImage | None = None
+    frames = 1
     problem: str | None = None
     try:
-        raster = decode_image(data, name=name, limits=limits)
+        raster, frames = _decode(data, name=name, limits=limits)
     except (ImageDecodeError, UnsupportedMediaTypeError) as error:
         problem = str(error)
     return Candidate(
@@ -258,6 +328,7 @@ def open_candidate(data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMI
         raster=raster,
         decode_problem=problem,
         pixel_sha256=None if raster is None else hash_pixels(raster),
+        frames=frames,
     )
 
 
@@ -271,6 +342,9 @@ def read_file(path: Path, *, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder; name a file in it")
+        if path.exists() and not path.is_file():
+            # A pipe has no end while nobody writes: reading it would never return.
+            raise InputError(f"{path} is a pipe, a socket or a device; name a regular file")
         with path.open("rb") as stream:
             data = stream.read(limits.max_bytes + 1)
     except FileNotFoundError as error:

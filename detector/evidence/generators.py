@@ -75,8 +75,8 @@ _FAMILY = (
 def automatic1111(signals: Signals) -> Iterator[MetadataEvidence]:
     """The settings line ``Steps: 20, Sampler: ...`` of AUTOMATIC1111 and programs like it.
 
-    Image-to-image runs write ``Denoising strength``; the two-pass text-to-image of "Hires" does
-    so too, and names itself.
+    Image-to-image runs write ``Denoising strength``; the two-pass text-to-image of "Hires" (once
+    "First pass size") does so too, and names itself.
     """
     for text in signals.texts:
         if text.key not in ("parameters", "UserComment", ""):
@@ -88,7 +88,7 @@ def automatic1111(signals: Signals) -> Iterator[MetadataEvidence]:
         if not settings.keys() & {"Sampler", "Seed", "CFG scale"}:
             continue
         from_picture = "Denoising strength" in settings and not any(
-            key.startswith("Hires") for key in settings
+            key.startswith(("Hires", "First pass size")) for key in settings
         )
         yield _evidence(
             _family_member(settings, text.text),

@@ -132,10 +132,6 @@ class FolderFilter:
         """F2: the one decision on a sample; what cannot be read is for a person to look at."""
         key = key_of(path, folder)
         limits = self.service.limits
-        if path.exists() and not path.is_file():
-            # A pipe has no end while nobody writes: reading it would stop the whole run.
-            no_file = InputError(f"{path} is a pipe, a socket or a device, not a file")
-            return self._unread(key, "unreadable", no_file)
         try:
             data = read_file(path, limits=limits)
             candidate = open_candidate(data, name=key, limits=limits)

@@ -88,6 +88,7 @@ class Candidate:
         raster: The decoded first frame, orientation applied; None when it does not decode.
         decode_problem: Why `raster` is None, in a sentence; None otherwise.
         pixel_sha256: `imaging.hash_pixels` of the raster; None without one.
+        frames: Number of frames that the file announces; only the first is decoded.
     """
 
     name: str
@@ -97,3 +98,4 @@ class Candidate:
     raster: RasterImage | None = field(repr=False)
     decode_problem: str | None = None
     pixel_sha256: str | None = None
+    frames: int = 1

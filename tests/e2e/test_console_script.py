@@ -166,6 +166,16 @@ def test_unreadable_inputs_get_one_clear_line_each(console: Console) -> None:
         assert_one_clear_line(console.run("verify", name), 3, name, said)
 
 
+def test_escape_sequences_in_file_names_do_not_reach_the_terminal(console: Console) -> None:
+    name = "evil\x1b[31m\udcff.png"
+    for command in (("verify", name), ("recover", name, "-o", "x.png")):
+        done = console.run(*command)
+        assert done.returncode == 3
+        assert "\x1b" not in done.stderr
+    done = console.run("verify", name, "--json")
+    assert "does not exist" in json.loads(done.stdout)[0]["error"]
+
+
 def test_one_bad_file_does_not_silence_the_others(console: Console) -> None:
     photo(console.folder / "p.png")
     done = console.run("verify", "missing.png", "p.png", "--json")

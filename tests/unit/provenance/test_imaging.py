@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -128,6 +129,52 @@ def test_a_truncated_picture_is_still_a_candidate() -> None:
 
 def test_one_pixel_decodes() -> None:
     assert open_candidate(encode_image(picture(1, 1), MediaType.PNG).data, name="x").raster
+
+
+def test_colours_under_transparency_are_not_what_a_viewer_sees() -> None:
+    rgba = np.dstack([picture(8, 8).pixels, np.zeros((8, 8), np.uint8)])
+    assert (decode_image(saved(Image.fromarray(rgba), "PNG")).pixels == 255).all()
+    rgba[:, :, 3] = 128
+    half = decode_image(saved(Image.fromarray(rgba), "PNG")).pixels.astype(int)
+    assert np.abs(half - (rgba[:, :, :3].astype(int) + 255) / 2).max() <= 1
+    # NovelAI and stealth PNG info write 254 and 255: the colours stay as they are signed.
+    rgba[:, :, 3] = 254
+    assert hash_pixels(decode_image(saved(Image.fromarray(rgba), "PNG"))) == hash_pixels(
+        RasterImage(rgba[:, :, :3].copy())
+    )
+
+
+def test_a_damaged_ancillary_chunk_does_not_hide_the_picture() -> None:
+    whole = encode_image(picture(), MediaType.PNG).data
+    for body in (b"Comment\0\0" + zlib.compress(b"x" * 3_000_000), b"Comment\0hello"):
+        kind = b"zTXt" if len(body) > 100 else b"tEXt"
+        chunk = struct.pack(">I", len(body)) + kind + body + b"\0\0\0\0"  # and a wrong checksum
+        damaged = whole[:33] + chunk + whole[33:]
+        assert hash_pixels(decode_image(damaged)) == hash_pixels(picture())
+
+
+def test_a_jpeg_of_filler_is_refused_and_a_little_is_read() -> None:
+    whole = encode_image(picture(), MediaType.JPEG).data
+    with pytest.raises(ImageDecodeError, match="filler"):
+        decode_image(whole[:2] + b"\xff" * 5_000_000 + whole[2:])
+    with pytest.raises(ImageDecodeError, match="filler"):
+        decode_image(whole[:2] + b"\xff\xd0" * 100_000 + whole[2:])
+    assert decode_image(whole[:2] + b"\xff" * 100 + whole[2:]).pixels.shape == (30, 40, 3)
+
+
+def test_frames_are_counted_and_the_first_is_decoded() -> None:
+    frames = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (10, 200, 250)]
+    data = saved(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    candidate = open_candidate(data, name="moving.png")
+    assert candidate.frames == 3
+    assert candidate.raster is not None
+    assert candidate.raster.pixels[0, 0, 0] == 10
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="regular file"):
+        read_file(tmp_path / "pipe")
 
 
 @settings(max_examples=500, deadline=None)
