@@ -94,7 +94,7 @@ def test_show_answers_a_refusal_with_its_reason(run, filled):
 
 @pytest.mark.parametrize(
     ("record_id", "code", "message"),
-    [("f" * 16, 4, "no record ffffffffffffffff"), ("hello", 3, "'hello' is not 16 hex digits")],
+    [("f" * 16, 3, "no record ffffffffffffffff"), ("hello", 3, "'hello' is not 16 hex digits")],
 )
 def test_show_answers_in_one_line_when_there_is_no_such_record(run, record_id, code, message):
     answer = run("show", record_id)
