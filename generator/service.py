@@ -7,8 +7,9 @@ happens before the record is committed; what follows is one rename.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from generator.marks import describe_asset
 from generator.safety import check_image
@@ -17,13 +18,15 @@ from provenance.manifest.claims import SoftwareAgent
 from provenance.types import Delivery, RecordKind, Refusal, RegistryRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from generator.marks import Marks
     from provenance.interfaces import Pipeline, RecordStore, SafetyChecker, Staged
     from provenance.types import (
         GenerationRequest,
+        ModelRef,
+        RasterImage,
         RecordId,
         Reservation,
         SafetyPolicy,
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
         SignedAsset,
     )
 
-__all__ = ["GenerationService", "Sink", "Studio"]
+__all__ = ["GenerationService", "Rendered", "Sink", "Studio"]
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,27 @@ class Studio:
 
     pipeline: Pipeline
     checker: SafetyChecker
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rendered:
+    """A picture between W4 and W5: plain data, so that another process can mark it.
+
+    Attributes:
+        request: What was asked for.
+        reservation: The id that the picture will carry.
+        raster: The pixels, unmarked: they leave the service through `finish` alone.
+        model: The model that rendered it.
+        pipeline: The program that ran the model.
+        safety: What the checker measured; it blocks nothing.
+    """
+
+    request: GenerationRequest
+    reservation: Reservation
+    raster: RasterImage = field(repr=False)
+    model: ModelRef
+    pipeline: SoftwareAgent
+    safety: SafetyReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +107,7 @@ class GenerationService:
         on_step: Callable[[int, int], None],
         deliver_to: Sink | None = None,
     ) -> Delivery:
-        """One picture, delivered whole or not at all.
+        """One picture, delivered whole or not at all: `render`, then `finish`.
 
         Args:
             request: What to draw; valid by construction.
@@ -91,47 +115,65 @@ class GenerationService:
             deliver_to: The caller's own sink.
 
         Raises:
+            ProvenanceError: As `render` and `finish`.
+        """
+        return self.finish(self.render(request, on_step), deliver_to)
+
+    def render(self, request: GenerationRequest, on_step: Callable[[int, int], None]) -> Rendered:
+        """W1 to W4: a picture that passed the safety check and has an id, but no mark yet.
+
+        What it answers must go to `finish`, in this process or another one, or to `discard`.
+
+        Raises:
             InputError: The model is unknown or cannot do what is asked.
             CapacityError: The size is too small for the watermark codec.
             GenerationError: The pipeline could not render.
             ContentBlockedError: The safety policy blocked the picture; a refusal is recorded.
-            WatermarkError: The picture cannot carry the mark; not delivered.
-            ManifestError: Signing or its read-back failed; not delivered.
-            RegistryError: The record could not be written; not delivered.
-            DeliveryError: The bytes could not be staged; not delivered.
+            RegistryError: No id could be reserved, or the refusal could not be written.
         """
         # W1: the request is valid by construction; the model is pinned by its digest.
         self.marks.check_capacity(request)
         studio = self.open_studio(request.model)
         # W2: an id that nobody else has, before pixels exist.
         reservation = self.store.reserve()
-        try:
-            delivery = self._make(request, studio, reservation, on_step, deliver_to)
-        except ContentBlockedError:
-            raise  # the refusal has ended the reservation
-        except BaseException:
-            self._release(reservation.record_id)
-            raise
+        with self._released_on_error(reservation):
+            # W3
+            raster = studio.pipeline.render(request, on_step)
+            # W4
+            safety = check_image(studio.checker, raster, self.safety_policy)
+            model = studio.pipeline.model
+            agent = SoftwareAgent(model.family or "pipeline", studio.pipeline.version)
+            rendered = Rendered(request, reservation, raster, model, agent, safety)
+            if safety.blocked:
+                self._refuse(rendered)
+        return rendered
+
+    def finish(self, rendered: Rendered, deliver_to: Sink | None = None) -> Delivery:
+        """W5 to W9: marks, signs, registers and delivers; needs no model.
+
+        Args:
+            rendered: What `render` answered.
+            deliver_to: The caller's own sink.
+
+        Raises:
+            WatermarkError: The picture cannot carry the mark; not delivered.
+            ManifestError: Signing or its read-back failed; not delivered.
+            RegistryError: The record could not be written; not delivered.
+            DeliveryError: The bytes could not be staged; not delivered.
+        """
+        with self._released_on_error(rendered.reservation):
+            delivery = self._finish(rendered, deliver_to)
         log.info("delivered record %s", delivery.record.record_id)
         return delivery
 
-    def _make(
-        self,
-        request: GenerationRequest,
-        studio: Studio,
-        reservation: Reservation,
-        on_step: Callable[[int, int], None],
-        deliver_to: Sink | None,
-    ) -> Delivery:
-        model, payload = studio.pipeline.model, reservation.payload
-        # W3
-        rendered = studio.pipeline.render(request, on_step)
-        # W4
-        safety = check_image(studio.checker, rendered, self.safety_policy)
-        if safety.blocked:
-            self._refuse(request, studio, reservation, safety)
+    def discard(self, rendered: Rendered) -> None:
+        """Ends a rendered picture that will not be finished; nothing of it remains."""
+        self._release(rendered.reservation.record_id)
+
+    def _finish(self, rendered: Rendered, deliver_to: Sink | None) -> Delivery:
+        request, model, payload = rendered.request, rendered.model, rendered.reservation.payload
         # W5
-        marked = self.marks.mark(rendered, payload, request=request, model=model)
+        marked = self.marks.mark(rendered.raster, payload, request=request, model=model)
         # W6
         fingerprints = self.marks.fingerprint(marked.raster)
         # W7
@@ -141,18 +183,18 @@ class GenerationService:
             fingerprints=fingerprints,
             request=request,
             model=model,
-            pipeline=SoftwareAgent(model.family or "pipeline", studio.pipeline.version),
-            safety=safety,
+            pipeline=rendered.pipeline,
+            safety=rendered.safety,
             when=self.clock(),
         )
         record = RegistryRecord(
-            record_id=reservation.record_id,
+            record_id=payload.record_id,
             kind=RecordKind.GENERATED,
             created_at=self.clock(),
             asset=describe_asset(asset),
             model=model,
             parameters=self.marks.describe_request(request),
-            safety=safety,
+            safety=rendered.safety,
             watermark=marked.info,
             fingerprints=fingerprints,
             manifest_label=asset.manifest_label,
@@ -179,27 +221,30 @@ class GenerationService:
             for one in staged:
                 one.discard()
 
-    def _refuse(
-        self,
-        request: GenerationRequest,
-        studio: Studio,
-        reservation: Reservation,
-        safety: SafetyReport,
-    ) -> None:
+    def _refuse(self, rendered: Rendered) -> NoReturn:
+        record_id, safety = rendered.reservation.record_id, rendered.safety
         reason = _explain_block(safety)
         self.store.refuse(
             Refusal(
-                record_id=reservation.record_id,
+                record_id=record_id,
                 created_at=self.clock(),
-                model=studio.pipeline.model,
-                parameters=self.marks.describe_request(request),
+                model=rendered.model,
+                parameters=self.marks.describe_request(rendered.request),
                 safety=safety,
                 reason=reason,
             )
         )
-        raise ContentBlockedError(
-            f"{reason}; refusal {reservation.record_id} is recorded", safety, reservation.record_id
-        )
+        raise ContentBlockedError(f"{reason}; refusal {record_id} is recorded", safety, record_id)
+
+    @contextmanager
+    def _released_on_error(self, reservation: Reservation) -> Iterator[None]:
+        try:
+            yield
+        except ContentBlockedError:
+            raise  # the refusal has ended the reservation
+        except BaseException:
+            self._release(reservation.record_id)
+            raise
 
     def _release(self, record_id: RecordId) -> None:
         """Ends a reservation; if that fails too, it expires by itself."""

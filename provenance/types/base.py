@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -74,3 +75,7 @@ def require_utc(name: str, value: datetime) -> None:
 def frozen_parameters(values: Parameters) -> Parameters:
     """A read-only copy."""
     return MappingProxyType(dict(values))
+
+
+# A read-only mapping does not pickle by itself; pictures on their way to be marked hold some.
+copyreg.pickle(MappingProxyType, lambda values: (frozen_parameters, (dict(values),)))

@@ -52,6 +52,10 @@ class RasterImage:
         frozen.flags.writeable = False
         object.__setattr__(self, "pixels", frozen)
 
+    def __reduce__(self) -> tuple[type[RasterImage], tuple[Uint8Array]]:
+        """Comes out of another process checked and read-only too."""
+        return RasterImage, (self.pixels,)
+
     @property
     def width_px(self) -> int:
         return int(self.pixels.shape[1])

@@ -144,6 +144,10 @@ class Embedding:
         vector.flags.writeable = False
         object.__setattr__(self, "vector", vector)
 
+    def __reduce__(self) -> tuple[type[Embedding], tuple[str, Float32Array]]:
+        """Comes out of another process checked and read-only too."""
+        return Embedding, (self.space_id, self.vector)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fingerprints:

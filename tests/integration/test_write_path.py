@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -21,6 +22,7 @@ from provenance.errors import (
     ContentBlockedError,
     DeliveryError,
     GenerationError,
+    PayloadConflictError,
     ReadBackError,
     RecordNotFoundError,
     RegistryUnavailableError,
@@ -219,10 +221,32 @@ def test_a_registry_that_went_away_delivers_nothing(home: Home, tmp_path: Path) 
     home.assert_nothing_remains()
 
 
+def test_a_rendered_picture_is_finished_by_another_process(home: Home) -> None:
+    rendered = home.service.render(REQUEST, lambda done, total: None)
+    assert home.generator.store.count() == 0
+    copy = pickle.loads(pickle.dumps(rendered))
+    assert not copy.raster.pixels.flags.writeable
+    delivery = pickle.loads(pickle.dumps(home.service.finish(copy)))
+    assert delivery.record.record_id == rendered.reservation.record_id
+    assert home.generator.store.get(delivery.record.record_id).asset == delivery.record.asset
+    with pytest.raises(PayloadConflictError):  # one rendering never makes two records
+        home.service.finish(rendered)
+    assert home.generator.store.count() == 1
+
+
+def test_a_discarded_rendering_leaves_nothing(home: Home) -> None:
+    rendered = home.service.render(REQUEST, lambda done, total: None)
+    home.service.discard(rendered)
+    with pytest.raises(PayloadConflictError, match="released"):
+        home.service.finish(rendered)
+    home.assert_nothing_remains()
+
+
 KILL_POINTS = {
-    "W2": "generator.service.GenerationService._make",
+    "W2": "generator.service.GenerationService._released_on_error",
     "W3": "provenance.testing.twins_generation.GradientPipeline.render",
     "W4": "generator.service.check_image",
+    "W4b": "generator.service.GenerationService.finish",
     "W5": "generator.marks.Marks.mark",
     "W6": "generator.marks.Marks.fingerprint",
     "W7": "generator.marks.Marks.sign",
