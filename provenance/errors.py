@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendUnavailableError",
+    "CancelledError",
     "CapacityError",
     "ConfigError",
     "ContentBlockedError",
@@ -89,6 +90,10 @@ class ImageTooLargeError(InputError):
 
 class GenerationError(ProvenanceError):
     """The pipeline could not render (out of memory, a defect of the model folder)."""
+
+
+class CancelledError(ProvenanceError):
+    """Somebody ended the work before it was done; nothing was delivered."""
 
 
 class DeliveryError(ProvenanceError):

@@ -23,7 +23,7 @@ from provenance.errors import (
     InputError,
     UnsupportedMediaTypeError,
 )
-from provenance.types import Candidate, EncodedImage, MediaType, RasterImage
+from provenance.types import Candidate, EncodedImage, InputImage, MediaType, RasterImage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +37,7 @@ __all__ = [
     "encode_image",
     "hash_pixels",
     "open_candidate",
+    "open_input",
     "read_file",
     "sniff_media_type",
 ]
@@ -330,6 +331,21 @@ def open_candidate(data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMI
         pixel_sha256=None if raster is None else hash_pixels(raster),
         frames=frames,
     )
+
+
+def open_input(data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMITS) -> InputImage:
+    """A picture that somebody gives to start from, decoded once.
+
+    Raises:
+        UnsupportedMediaTypeError: No image by content, or a kind that this build cannot decode.
+        ImageTooLargeError: Too many bytes or pixels.
+        ImageDecodeError: Truncated or corrupt.
+    """
+    raster = decode_image(data, name=name, limits=limits)
+    media_type = sniff_media_type(data)
+    if media_type is None:
+        raise UnsupportedMediaTypeError(f"{name} is not an image by its content")
+    return InputImage(data=data, media_type=media_type, raster=raster)
 
 
 def read_file(path: Path, *, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:

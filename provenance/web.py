@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 
 from provenance.errors import (
     BackendUnavailableError,
+    CancelledError,
     CapacityError,
     ConfigError,
     ContentBlockedError,
@@ -60,6 +61,7 @@ STATUS_BY_ERROR: tuple[tuple[type[ProvenanceError], HTTPStatus], ...] = (
     (ContentBlockedError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (RecordNotFoundError, HTTPStatus.NOT_FOUND),
     (PayloadConflictError, HTTPStatus.CONFLICT),
+    (CancelledError, HTTPStatus.CONFLICT),
     (RegistryUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
     (BackendUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
     (DeliveryError, HTTPStatus.INSUFFICIENT_STORAGE),

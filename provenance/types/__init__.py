@@ -36,10 +36,15 @@ from provenance.types.evidence import (
 )
 from provenance.types.filtering import FilterAction, FilterDecision
 from provenance.types.generation import (
+    MAX_LORA_SCALE,
+    MAX_LORAS,
     MAX_PROMPT_CHARACTERS,
     MAX_SIDE_PX,
     MAX_STEPS,
     GenerationRequest,
+    InputImage,
+    InputRole,
+    LoraRef,
     ModelRef,
 )
 from provenance.types.health import HealthCheck
@@ -74,6 +79,8 @@ from provenance.types.safety import SafetyPolicy, SafetyReport
 from provenance.types.verdicts import Assurance, Origin, Verdict
 
 __all__ = [
+    "MAX_LORAS",
+    "MAX_LORA_SCALE",
     "MAX_PROMPT_CHARACTERS",
     "MAX_SIDE_PX",
     "MAX_STEPS",
@@ -97,8 +104,11 @@ __all__ = [
     "HashNeighbour",
     "HealthCheck",
     "History",
+    "InputImage",
+    "InputRole",
     "Integrity",
     "LogHead",
+    "LoraRef",
     "ManifestEvidence",
     "ManifestReport",
     "MatchBasis",

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
+from enum import StrEnum
+from math import ceil
 
 from provenance.types.base import require, require_sha256
-from provenance.types.images import WRITABLE_MEDIA_TYPES, MediaType
+from provenance.types.images import WRITABLE_MEDIA_TYPES, MediaType, RasterImage
 
-__all__ = ["MAX_PROMPT_CHARACTERS", "MAX_SIDE_PX", "MAX_STEPS", "GenerationRequest", "ModelRef"]
+__all__ = [
+    "MAX_LORAS",
+    "MAX_LORA_SCALE",
+    "MAX_PROMPT_CHARACTERS",
+    "MAX_SIDE_PX",
+    "MAX_STEPS",
+    "GenerationRequest",
+    "InputImage",
+    "InputRole",
+    "LoraRef",
+    "ModelRef",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,71 @@ MAX_PROMPT_CHARACTERS = 10_000
 MAX_SIDE_PX = 4096
 MAX_STEPS = 1000
 """The number of training time steps of every scheduler that diffusers ships."""
+MAX_LORAS = 8
+MAX_LORA_SCALE = 2.0
+
+_LORA_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,99}", re.ASCII)
+"""A plain file name: nothing that a path could be made of."""
+_SCHEDULER_NAME = re.compile(r"[A-Za-z0-9][\w.+ -]{0,63}", re.ASCII)
+
+
+class InputRole(StrEnum):
+    """What an input picture is to the new one; decides what the manifest says of it.
+
+    Members:
+        EDIT: It is changed: the new picture is an edited version of it.
+        GUIDE: It only steers: the new picture is a creation of its own.
+    """
+
+    EDIT = "edit"
+    GUIDE = "guide"
+
+
+@dataclass(frozen=True, slots=True)
+class InputImage:
+    """A picture as somebody gave it, to start from.
+
+    Attributes:
+        data: The bytes as they came, with whatever manifest they carry.
+        media_type: By content, never by name.
+        raster: The decoded first frame, EXIF orientation applied.
+    """
+
+    data: bytes = field(repr=False)
+    media_type: MediaType
+    raster: RasterImage = field(repr=False, compare=False)  # follows from the bytes
+
+    def __post_init__(self) -> None:
+        require(bool(self.data), "an input image must have at least one byte")
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of `data`."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class LoraRef:
+    """A low-rank adaptation of the model, from the operator's folder.
+
+    Attributes:
+        name: File name there, with or without ``.safetensors``; never a path.
+        scale: How strongly it counts, 0..2.
+    """
+
+    name: str
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(
+            bool(_LORA_NAME.fullmatch(self.name)) and ".." not in self.name,
+            f"loras: {self.name[:100]!r} is not the name of a LoRA; give a file name of the "
+            "LoRA folder, without a path",
+        )
+        require(
+            0 <= self.scale <= MAX_LORA_SCALE,
+            f"loras: scale {self.scale} of {self.name} is outside 0..{MAX_LORA_SCALE:g}",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +140,13 @@ class GenerationRequest:
         model: Hub id or local folder; None means the bundled model.
         media_type: PNG, JPEG or WebP.
         quality: 1..100; for JPEG and WebP.
+        init_image: What to start from; fitted to width and height.
+        strength: How far from `init_image` it may go, above 0 to 1; counts only with one.
+        mask: White is painted anew, black stays; needs `init_image`, fitted like it.
+        input_role: What `init_image` is to the picture.
+        scheduler: Name of a sampler; None means the model's own.
+        loras: Adaptations, all at once.
+        visible_label: Whether a label that people see is drawn onto the picture.
     """
 
     prompt: str = field(repr=False)
@@ -73,6 +159,24 @@ class GenerationRequest:
     model: str | None = None
     media_type: MediaType = MediaType.PNG
     quality: int = 92
+    init_image: InputImage | None = None
+    strength: float = 0.75
+    mask: RasterImage | None = field(default=None, repr=False)
+    input_role: InputRole = InputRole.EDIT
+    scheduler: str | None = None
+    loras: tuple[LoraRef, ...] = ()
+    visible_label: bool = False
+
+    @property
+    def effective_steps(self) -> int:
+        """Denoising steps that are run: fewer than asked for when there is an `init_image`.
+
+        Source: ``get_timesteps`` of diffusers' image-to-image pipelines. 50 steps at strength
+        0.875 are 43, at 0.9 they are 45.
+        """
+        if self.init_image is None:
+            return self.steps
+        return min(int(self.steps * self.strength), self.steps)
 
     def __post_init__(self) -> None:
         for name, text in (("prompt", self.prompt), ("negative_prompt", self.negative_prompt)):
@@ -94,6 +198,37 @@ class GenerationRequest:
         require(
             self.media_type in WRITABLE_MEDIA_TYPES,
             f"format {self.media_type} cannot be delivered; use png, jpeg or webp",
+        )
+        self._check_input()
+        require(
+            self.scheduler is None or bool(_SCHEDULER_NAME.fullmatch(self.scheduler)),
+            f"scheduler {str(self.scheduler)[:64]!r} is not the name of a scheduler, like euler",
+        )
+        require(
+            len(self.loras) <= MAX_LORAS,
+            f"loras names {len(self.loras)} adaptations; at most {MAX_LORAS} count at once",
+        )
+        names = {one.name.removesuffix(".safetensors") for one in self.loras}
+        require(len(names) == len(self.loras), "loras names one adaptation twice; add the scales")
+
+    def _check_input(self) -> None:
+        require(0 < self.strength <= 1, f"strength {self.strength} must be above 0 and at most 1")
+        if self.init_image is None:
+            require(self.mask is None, "mask needs init_image: the picture that it is a mask of")
+            require(
+                self.input_role is InputRole.EDIT,
+                "input_role says what init_image is to the picture; give an init_image",
+            )
+            return
+        require(
+            self.mask is None or self.input_role is InputRole.EDIT,
+            "input_role guide and mask exclude each other: with a mask the picture itself is "
+            "edited; leave one of them out",
+        )
+        require(
+            self.effective_steps >= 1,
+            f"strength {self.strength} of {self.steps} steps leaves no step to run; raise "
+            f"strength to {ceil(1000 / self.steps) / 1000:g} or more, or the steps",
         )
 
 

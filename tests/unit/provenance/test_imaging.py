@@ -25,6 +25,7 @@ from provenance.imaging import (
     encode_image,
     hash_pixels,
     open_candidate,
+    open_input,
     read_file,
     sniff_media_type,
 )
@@ -97,6 +98,20 @@ def test_exif_orientation_is_applied() -> None:
     exif[0x0112] = 6
     raster = decode_image(saved(image, "JPEG", exif=exif))
     assert raster.pixels.shape == (40, 30, 3)
+
+
+def test_input_is_decoded_and_keeps_its_bytes() -> None:
+    data = saved(Image.fromarray(picture().pixels), "PNG")
+    given = open_input(data, name="init_image")
+    assert (given.data, given.media_type) == (data, MediaType.PNG)
+    np.testing.assert_array_equal(given.raster.pixels, picture().pixels)
+
+
+def test_input_that_is_no_picture_is_refused_by_its_name() -> None:
+    with pytest.raises(UnsupportedMediaTypeError, match="init_image"):
+        open_input(b"GIF is not here", name="init_image")
+    with pytest.raises(ImageTooLargeError, match="init_image"):
+        open_input(png_bomb(30_000, 30_000), name="init_image")
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"%PDF-1.7", b"\x89PNG", b"<svg/>"])

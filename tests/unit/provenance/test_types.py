@@ -1,3 +1,4 @@
+import hashlib
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
@@ -10,7 +11,11 @@ from provenance.types import (
     Assurance,
     Embedding,
     GenerationRequest,
+    InputImage,
+    InputRole,
+    LoraRef,
     ManifestReport,
+    MediaType,
     ModelRef,
     Origin,
     PerceptualHash,
@@ -94,6 +99,71 @@ def test_request_names_the_field_that_is_wrong(field: str, value: object) -> Non
     name = {"width_px": "width", "height_px": "height", "media_type": "format"}.get(field, field)
     with pytest.raises(InputError, match=name):
         GenerationRequest(**{**good, field: value})
+
+
+def _input() -> InputImage:
+    return InputImage(b"bytes", MediaType.PNG, RasterImage(np.zeros((4, 4, 3), np.uint8)))
+
+
+@pytest.mark.parametrize(
+    ("steps", "strength", "effective"),
+    [(50, 0.875, 43), (50, 0.9, 45), (20, 1.0, 20), (4, 0.25, 1), (1000, 0.5, 500)],
+)
+def test_effective_steps_are_those_that_diffusers_runs(steps, strength, effective) -> None:
+    request = GenerationRequest("a tree", 1, steps=steps, strength=strength, init_image=_input())
+    assert request.effective_steps == effective
+
+
+def test_effective_steps_are_all_steps_when_there_is_no_input() -> None:
+    assert GenerationRequest("a tree", 1, steps=50, strength=0.5).effective_steps == 50
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"strength": 0.0}, "strength"),
+        ({"strength": 1.1}, "strength"),
+        ({"strength": float("nan")}, "strength"),
+        ({"strength": 0.04, "steps": 20}, "raise strength to 0.05"),
+        ({"strength": 0.04, "steps": 3}, "raise strength to 0.334"),
+        ({"init_image": None, "mask": RasterImage(np.zeros((4, 4, 3), np.uint8))}, "init_image"),
+        ({"init_image": None, "input_role": InputRole.GUIDE}, "input_role"),
+        (
+            {"input_role": InputRole.GUIDE, "mask": RasterImage(np.zeros((4, 4, 3), np.uint8))},
+            "input_role guide and mask",
+        ),
+        ({"scheduler": ""}, "scheduler"),
+        ({"scheduler": "../x"}, "scheduler"),
+        ({"loras": tuple(LoraRef(f"l{i}") for i in range(9))}, "at most 8"),
+        ({"loras": (LoraRef("a"), LoraRef("a.safetensors"))}, "twice"),
+    ],
+)
+def test_request_with_an_input_names_the_field_that_is_wrong(change, named) -> None:
+    good = {"prompt": "a tree", "seed": 1, "init_image": _input()}
+    with pytest.raises(InputError, match=named):
+        GenerationRequest(**{**good, **change})
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../x", "a/b", "a\\b", "/etc/passwd", ".hidden", "a..b", "x\n"]
+)
+def test_lora_refuses_what_is_no_plain_name(name) -> None:
+    with pytest.raises(InputError, match="loras"):
+        LoraRef(name)
+
+
+@pytest.mark.parametrize("scale", [-0.1, 2.1, float("nan")])
+def test_lora_refuses_a_scale_out_of_range(scale) -> None:
+    with pytest.raises(InputError, match="scale"):
+        LoraRef("style", scale)
+
+
+def test_input_image_is_known_by_its_bytes() -> None:
+    assert _input().sha256 == hashlib.sha256(b"bytes").hexdigest()
+    assert _input() == _input()
+    assert "bytes" not in repr(_input())
+    with pytest.raises(InputError, match="one byte"):
+        InputImage(b"", MediaType.PNG, RasterImage(np.zeros((4, 4, 3), np.uint8)))
 
 
 def test_model_ref_refuses_a_floating_branch() -> None:
