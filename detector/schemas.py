@@ -44,6 +44,14 @@ class SoftBindingView(_View):
     value: str
 
 
+class IngredientView(_View):
+    """What the picture was made of, or from; see `provenance.types.IngredientReport`."""
+
+    relationship: str
+    manifest_label: str | None
+    state: History
+
+
 class ManifestView(_View):
     """What a C2PA manifest shows, in layers; see `provenance.types.ManifestReport`."""
 
@@ -58,6 +66,8 @@ class ManifestView(_View):
     claim: SourceClaim
     claim_path: str | None
     claim_vouched: bool
+    parent_claim: SourceClaim | None
+    ingredients: tuple[IngredientView, ...]
     ambiguous: bool
     signer_name: str | None
     trust_list: str | None
@@ -203,6 +213,10 @@ def _view_manifest(item: ManifestEvidence) -> ManifestView:
         claim=report.claim,
         claim_path=report.claim_path,
         claim_vouched=report.claim_vouched,
+        parent_claim=report.parent_claim,
+        ingredients=tuple(
+            IngredientView.model_validate(one, from_attributes=True) for one in report.ingredients
+        ),
         ambiguous=report.ambiguous,
         signer_name=report.signer_name,
         trust_list=report.trust_list,

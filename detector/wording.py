@@ -132,6 +132,8 @@ def _of_manifest(item: ManifestEvidence) -> Iterator[str]:
         yield from _of_signature(report)
     if report.history is History.DAMAGED_INGREDIENT:
         yield "An ingredient was already damaged when it was added; its history is unreliable."
+    if report.integrity is Integrity.INTACT:
+        yield from _of_history(report)
 
 
 def _of_broken(item: ManifestEvidence, report: ManifestReport) -> Iterator[str]:
@@ -168,6 +170,26 @@ def _of_signature(report: ManifestReport) -> Iterator[str]:
         yield "The manifest names a source that is neither generative AI nor a camera capture."
     if report.ambiguous:
         yield "The manifest does not promise that it lists every step of the making."
+
+
+def _of_history(report: ManifestReport) -> Iterator[str]:
+    relationships = [one.relationship for one in report.ingredients]
+    if "parentOf" in relationships:
+        before = None if report.parent_claim is None else _BEFORE.get(report.parent_claim)
+        if before is not None:
+            yield f"The picture that was edited had credentials of its own: {before}."
+        elif report.history is History.UNKNOWN_INGREDIENT:
+            yield "The picture that was edited came without readable credentials of its own."
+    if "inputTo" in relationships and "parentOf" not in relationships:
+        yield "Another picture guided the machine; it is named among the ingredients."
+
+
+_BEFORE = {
+    SourceClaim.FULLY_AI: "they say that generative AI made it",
+    SourceClaim.PARTLY_AI: "they say that generative AI made or changed a part of it",
+    SourceClaim.CAPTURE: "they say that a camera captured it",
+    SourceClaim.HUMAN: "they say that a person made it without generative AI",
+}
 
 
 def _of_registry(item: RegistryEvidence) -> Iterator[str]:

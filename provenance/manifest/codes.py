@@ -54,6 +54,9 @@ _NOT_A_FAILURE_SUFFIXES = (
 """Old ingredients record all codes in one list; these endings are successes."""
 
 
+_UNKNOWN_PAST = ("ingredient.unknownProvenance", "manifest.inaccessible")
+
+
 def failure_kind(code: str) -> FailureKind:
     """What a failure code is about."""
     if code in _CONTENT:
@@ -78,8 +81,8 @@ def is_recorded_damage(code: str) -> bool:
     """Whether a code recorded at (or found in) an ingredient means that the ingredient is damaged.
 
     What the adder thought of a certificate or a time-stamp is no damage: it says whom they
-    trusted on that day.
+    trusted on that day. Nor is a manifest that is kept elsewhere and was not fetched.
     """
-    if code.endswith(_NOT_A_FAILURE_SUFFIXES) or code == "ingredient.unknownProvenance":
+    if code.endswith(_NOT_A_FAILURE_SUFFIXES) or code in _UNKNOWN_PAST:
         return False
     return failure_kind(code) not in (FailureKind.CREDENTIAL, FailureKind.TIME)

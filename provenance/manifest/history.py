@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from provenance.manifest.codes import is_recorded_damage
 from provenance.manifest.hostile import clean_text, mapping_of, text_of, values_of
 from provenance.manifest.source_types import classify_source_type
-from provenance.types import History, SourceClaim
+from provenance.types import History, IngredientReport, SourceClaim
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -49,11 +49,13 @@ class ClaimFinding:
         claim: What it says, as far as it concerns this picture.
         path: Manifest label, place, value; clean text.
         is_vouched: Whether the signer of the active manifest, or another trusted one, says so.
+        depth: Steps back into the past: 0 for the manifest that speaks of the content.
     """
 
     claim: SourceClaim
     path: str
     is_vouched: bool = True
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,15 @@ class Walk:
 
     Attributes:
         strongest: None when nothing is said anywhere.
+        parent_claim: The strongest of what the past says; None when it says nothing.
+        ingredients: Of the manifest that speaks of the content.
         history: Worst state of any ingredient that the picture was made of.
         ambiguous: Whether the active manifest may leave actions out.
     """
 
     strongest: ClaimFinding | None
+    parent_claim: SourceClaim | None
+    ingredients: tuple[IngredientReport, ...]
     history: History
     ambiguous: bool
 
@@ -77,6 +83,7 @@ class _Visit:
     is_component: bool
     is_damaged: bool
     is_vouched: bool
+    depth: int = 0
 
 
 def walk_claims(
@@ -112,21 +119,29 @@ def walk_claims(
                 is_component = visit.is_component or ingredient.get("relationship") != "parentOf"
                 is_damaged = visit.is_damaged or state is History.DAMAGED_INGREDIENT
                 is_vouched = visit.is_vouched and child in trusted and not is_damaged
-                queue.append(_Visit(child, is_component, is_damaged, is_vouched))
+                # An update manifest tells of the same picture as its parent.
+                depth = visit.depth + (visit.label not in updates)
+                queue.append(_Visit(child, is_component, is_damaged, is_vouched, depth))
     content = mapping_of(manifests.get(content_manifest_label(report, updates) or ""))
+    before = min((f for f in findings if f.depth), key=_strength, default=None)
     return Walk(
         strongest=min(findings, key=_strength, default=None),
+        parent_claim=before.claim if before else None,
+        ingredients=tuple(_describe_ingredients(content)),
         history=_worst(states),
         # A walk that was cut short may have missed actions as well.
         ambiguous=bool(queue) or _is_ambiguous(content),
     )
 
 
-def _strength(finding: ClaimFinding) -> tuple[bool, bool, int]:
+def _strength(finding: ClaimFinding) -> tuple[bool, bool, int, int]:
     # "In part" with a signer behind it outweighs "wholly" from anybody: it is true of either.
     is_generative = finding.claim in _GENERATIVE
     is_hearsay = is_generative and not finding.is_vouched
-    return not is_generative, is_hearsay, _STRENGTH.index(finding.claim)
+    # Of two generative steps the latest tells how this picture was made: whoever edits with AI
+    # what AI had made says "edited", and the history says the rest.
+    depth = finding.depth if is_generative else 0
+    return not is_generative, is_hearsay, depth, _STRENGTH.index(finding.claim)
 
 
 def content_manifest_label(report: Mapping[str, Any], updates: Collection[str]) -> str | None:
@@ -172,7 +187,7 @@ def _ingredient_findings(ingredient: Mapping[str, Any], visit: _Visit) -> Iterat
         if claim is None:
             continue
         is_component = visit.is_component or ingredient.get("relationship") != "parentOf"
-        inside = replace(visit, is_component=is_component)
+        inside = replace(visit, is_component=is_component, depth=visit.depth + 1)
         finding = _fold(claim, inside, "ingredient", str(text))
         if finding is not None:
             yield finding
@@ -194,7 +209,7 @@ def _fold(claim: SourceClaim, visit: _Visit, place: str, text: str) -> ClaimFind
         return None
     where = " in a damaged ingredient" if visit.is_damaged else ""
     path = clean_text(f"{visit.label}{where}: {place} {text}".strip())
-    return ClaimFinding(claim, path, visit.is_vouched)
+    return ClaimFinding(claim, path, visit.is_vouched, visit.depth)
 
 
 def _statements(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -247,6 +262,15 @@ def _is_ambiguous(manifest: Mapping[str, Any]) -> bool:
 
 
 # -- ingredients -------------------------------------------------------------------------------
+
+
+def _describe_ingredients(manifest: Mapping[str, Any]) -> Iterator[IngredientReport]:
+    for ingredient in values_of(manifest.get("ingredients"), limit=_MAX_INGREDIENTS):
+        yield IngredientReport(
+            relationship=clean_text(str(ingredient.get("relationship"))),
+            manifest_label=text_of(ingredient.get("active_manifest")),
+            state=_ingredient_state(ingredient),
+        )
 
 
 def _own_past(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -111,6 +111,8 @@ def interpret(reading: sdk.EngineReading, *, credential: Credential) -> Manifest
         claim=strongest.claim if strongest else SourceClaim.NO_CLAIM,
         claim_path=strongest.path if strongest else None,
         claim_vouched=strongest.is_vouched if strongest else True,
+        parent_claim=walk.parent_claim,
+        ingredients=walk.ingredients,
         ambiguous=walk.ambiguous,
         signer_name=_signer_name(active) if signer is SignerTrust.TRUSTED else None,
         trust_list=trust_list,

@@ -17,6 +17,7 @@ from provenance.types.base import (
 from provenance.types.credentials import (
     Credential,
     History,
+    IngredientReport,
     Integrity,
     ManifestReport,
     SignerTrust,
@@ -104,6 +105,7 @@ __all__ = [
     "HashNeighbour",
     "HealthCheck",
     "History",
+    "IngredientReport",
     "InputImage",
     "InputRole",
     "Integrity",

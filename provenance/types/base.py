@@ -6,7 +6,7 @@ import copyreg
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NewType, TypeAlias
+from typing import TYPE_CHECKING, Any, NewType, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -77,5 +77,9 @@ def frozen_parameters(values: Parameters) -> Parameters:
     return MappingProxyType(dict(values))
 
 
+def _read_only(values: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(values)
+
+
 # A read-only mapping does not pickle by itself; pictures on their way to be marked hold some.
-copyreg.pickle(MappingProxyType, lambda values: (frozen_parameters, (dict(values),)))
+copyreg.pickle(MappingProxyType, lambda values: (_read_only, (dict(values),)))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Credential",
     "History",
+    "IngredientReport",
     "Integrity",
     "ManifestReport",
     "SignerTrust",
@@ -81,6 +82,21 @@ class SourceClaim(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class IngredientReport:
+    """One ingredient of the manifest that speaks of the content.
+
+    Attributes:
+        relationship: ``parentOf``, ``componentOf`` or ``inputTo``; clean text.
+        manifest_label: Of the ingredient's own active manifest; None when it has none.
+        state: What is known of it.
+    """
+
+    relationship: str
+    manifest_label: str | None
+    state: History
+
+
+@dataclass(frozen=True, slots=True)
 class ManifestReport:
     """What a C2PA manifest store shows, in layers that are never folded into one boolean.
 
@@ -90,11 +106,15 @@ class ManifestReport:
         signer: By the trust lists in force.
         signing_time: In time, expired, stamped.
         history: Ingredients.
-        claim: Strongest source claim over active manifest and history.
+        claim: Strongest source claim over active manifest and history; among statements that
+            generative AI took part, the latest one.
         claim_path: Where that claim stands: manifest label, action, URI; for people.
         claim_vouched: Whether `signer` vouches for that claim: it stands in the active manifest,
             or in an intact ingredient whose own signer a list vouches for. Adding an ingredient
             says that it was used, not that what it says is so.
+        parent_claim: Strongest source claim of the history alone: what the picture was before the
+            step that this manifest tells of. None when the history says nothing.
+        ingredients: Of the manifest that speaks of the content.
         ambiguous: Whether actions may be incomplete (gathered, or allActionsIncluded not true).
         signer_name: Organisation of the leaf; None unless `signer` is TRUSTED, because anybody
             can write any name into their own certificate.
@@ -114,6 +134,8 @@ class ManifestReport:
     claim: SourceClaim = SourceClaim.NO_CLAIM
     claim_path: str | None = None
     claim_vouched: bool = True
+    parent_claim: SourceClaim | None = None
+    ingredients: tuple[IngredientReport, ...] = ()
     ambiguous: bool = False
     signer_name: str | None = None
     trust_list: str | None = None

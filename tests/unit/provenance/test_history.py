@@ -1,7 +1,7 @@
 import pytest
 
 from provenance.manifest.history import content_manifest_label, walk_claims
-from provenance.types import History, SourceClaim
+from provenance.types import History, IngredientReport, SourceClaim
 
 IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 
@@ -188,7 +188,61 @@ def test_signed_partly_outweighs_wholly_from_anybody():
     both = report(a=child, b=made("trainedAlgorithmicMedia"))
     assert walk_claims(both).strongest.claim is SourceClaim.PARTLY_AI
     assert walk_claims(both).strongest.is_vouched
-    assert walk_claims(both, trusted={"b"}).strongest.claim is SourceClaim.FULLY_AI
+    # The latest step tells how the picture was made, whoever vouches for the one before.
+    walk = walk_claims(both, trusted={"b"})
+    assert walk.strongest.claim is SourceClaim.PARTLY_AI
+    assert walk.parent_claim is SourceClaim.FULLY_AI
+
+
+@pytest.mark.parametrize(
+    ("term", "claim"),
+    [
+        ("digitalCapture", SourceClaim.CAPTURE),
+        ("humanEdits", SourceClaim.HUMAN),
+        ("compositeWithTrainedAlgorithmicMedia", SourceClaim.PARTLY_AI),
+    ],
+)
+def test_history_of_an_edited_picture_stays_visible(term, claim):
+    child = manifest(
+        ("c2pa.opened", None),
+        ("c2pa.edited", "compositeWithTrainedAlgorithmicMedia"),
+        ingredients=[ingredient("b")],
+    )
+    walk = walk_claims(report(a=child, b=made(term)))
+    assert (walk.strongest.claim, walk.parent_claim) == (SourceClaim.PARTLY_AI, claim)
+    assert walk.ingredients == (IngredientReport("parentOf", "b", History.CLEAN),)
+
+
+def test_history_behind_an_update_manifest_is_that_of_the_content():
+    update = manifest(ingredients=[ingredient("b")])
+    opened = manifest(
+        ("c2pa.opened", None),
+        ("c2pa.edited", "compositeWithTrainedAlgorithmicMedia"),
+        ingredients=[ingredient("c")],
+    )
+    chain = report(a=update, b=opened, c=made("trainedAlgorithmicMedia"))
+    walk = walk_claims(chain, updates={"a"}, trusted={"b", "c"})
+    assert walk.strongest.claim is SourceClaim.PARTLY_AI
+    assert walk.parent_claim is SourceClaim.FULLY_AI
+    alone = walk_claims(report(a=update, b=made("trainedAlgorithmicMedia")), updates={"a"})
+    assert alone.parent_claim is None
+
+
+def test_a_picture_that_only_guided_is_no_past():
+    child = manifest(
+        ("c2pa.created", "trainedAlgorithmicMedia"), ingredients=[ingredient("b", "inputTo")]
+    )
+    walk = walk_claims(report(a=child, b=made("digitalCapture")))
+    assert (walk.strongest.claim, walk.parent_claim) == (SourceClaim.FULLY_AI, None)
+    assert walk.ingredients == (IngredientReport("inputTo", "b", History.CLEAN),)
+
+
+def test_a_manifest_that_was_not_fetched_is_unknown_and_not_damaged():
+    failure = {"activeManifest": {"failure": [{"code": "manifest.inaccessible"}]}}
+    child = manifest(
+        ("c2pa.opened", None), ingredients=[ingredient(None, validation_results=failure)]
+    )
+    assert walk_claims(report(a=child)).history is History.UNKNOWN_INGREDIENT
 
 
 def test_ingredient_without_manifest_is_unknown():
