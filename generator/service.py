@@ -119,10 +119,22 @@ class GenerationService:
         """
         return self.finish(self.render(request, on_step), deliver_to)
 
-    def render(self, request: GenerationRequest, on_step: Callable[[int, int], None]) -> Rendered:
+    def render(
+        self,
+        request: GenerationRequest,
+        on_step: Callable[[int, int], None],
+        *,
+        on_reserved: Callable[[RecordId], None] = lambda _: None,
+    ) -> Rendered:
         """W1 to W4: a picture that passed the safety check and has an id, but no mark yet.
 
         What it answers must go to `finish`, in this process or another one, or to `discard`.
+
+        Args:
+            request: What to draw; valid by construction.
+            on_step: As in `generate`.
+            on_reserved: Called with the id before anything is rendered. Who writes it down can
+                ask the registry after a crash whether the picture was delivered.
 
         Raises:
             InputError: The model is unknown or cannot do what is asked.
@@ -137,6 +149,7 @@ class GenerationService:
         # W2: an id that nobody else has, before pixels exist.
         reservation = self.store.reserve()
         with self._released_on_error(reservation):
+            on_reserved(reservation.record_id)
             # W3
             raster = studio.pipeline.render(request, on_step)
             # W4

@@ -24,12 +24,14 @@ __all__ = [
     "ContentBlockedError",
     "DeliveryError",
     "GenerationError",
+    "IdempotencyConflictError",
     "ImageDecodeError",
     "ImageTooLargeError",
     "InputError",
     "ManifestError",
     "PayloadConflictError",
     "ProvenanceError",
+    "QueueFullError",
     "ReadBackError",
     "RecordNotFoundError",
     "RegistryError",
@@ -83,6 +85,22 @@ class ImageDecodeError(InputError):
 
 class ImageTooLargeError(InputError):
     """The image exceeds a limit on bytes or pixels."""
+
+
+class IdempotencyConflictError(InputError):
+    """A client used one idempotency key for two different requests."""
+
+
+class QueueFullError(ProvenanceError):
+    """Too many jobs wait; the client should come back later.
+
+    Attributes:
+        retry_after_s: When there is likely to be room, seconds.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 # -- writing -----------------------------------------------------------------------------------

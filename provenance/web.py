@@ -25,10 +25,12 @@ from provenance.errors import (
     ConfigError,
     ContentBlockedError,
     DeliveryError,
+    IdempotencyConflictError,
     ImageTooLargeError,
     InputError,
     PayloadConflictError,
     ProvenanceError,
+    QueueFullError,
     RecordNotFoundError,
     RegistryUnavailableError,
     UnsupportedMediaTypeError,
@@ -56,7 +58,9 @@ MULTIPART_OVERHEAD_BYTES = 64 * 1024
 STATUS_BY_ERROR: tuple[tuple[type[ProvenanceError], HTTPStatus], ...] = (
     (ImageTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (UnsupportedMediaTypeError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    (IdempotencyConflictError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (InputError, HTTPStatus.BAD_REQUEST),
+    (QueueFullError, HTTPStatus.TOO_MANY_REQUESTS),
     (CapacityError, HTTPStatus.BAD_REQUEST),
     (ContentBlockedError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (RecordNotFoundError, HTTPStatus.NOT_FOUND),
@@ -69,7 +73,7 @@ STATUS_BY_ERROR: tuple[tuple[type[ProvenanceError], HTTPStatus], ...] = (
 )
 """The one table from our errors to HTTP statuses; the first match counts."""
 
-_SHOWN_TO_STRANGERS = frozenset({400, 404, 409, 413, 415, 422})
+_SHOWN_TO_STRANGERS = frozenset({400, 404, 409, 413, 415, 422, 429})
 """Statuses whose message speaks of the request; others may name paths of the server."""
 
 
@@ -173,7 +177,10 @@ def _add_error_answers(app: FastAPI) -> None:
                 flagged=list(error.report.flagged),
                 scores=dict(error.report.scores),
             )
-        return problem(status, str(error))
+        answer = problem(status, str(error))
+        if isinstance(error, QueueFullError):
+            answer.headers["Retry-After"] = str(error.retry_after_s)
+        return answer
 
     @app.exception_handler(RequestValidationError)
     async def answer_validation(_: Request, error: RequestValidationError) -> JSONResponse:

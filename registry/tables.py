@@ -1,7 +1,9 @@
 """The registry's tables, as SQLAlchemy 2 typed mappings.
 
-Every type here means the same on SQLite and on PostgreSQL. Rows are added, never changed, but for
-one column: the state of a reservation. Nothing here is secret or personal.
+Every type here means the same on SQLite and on PostgreSQL. What the log vouches for (records,
+refusals and their parts) is added, never changed, and neither secret nor personal; of a
+reservation only the state changes. Jobs are work in progress: they change, they hold what a person
+asked for until they end, and they are forgotten (docs/adr/0012).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
+    UniqueConstraint,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
@@ -36,8 +39,13 @@ __all__ = [
     "HEAD_REVISION",
     "Base",
     "EmbeddingRow",
+    "JobInputRow",
+    "JobPictureRow",
+    "JobRow",
+    "JobState",
     "LogLeafRow",
     "PerceptualHashRow",
+    "PictureState",
     "RecordRow",
     "RefusalRow",
     "ReservationRow",
@@ -45,12 +53,13 @@ __all__ = [
     "UtcDateTime",
 ]
 
-HEAD_REVISION = "0001"
+HEAD_REVISION = "0002"
 """The migration that these mappings describe. Kept here so that opening a store needs no Alembic;
 a test compares it with the head of the migration folder."""
 
 RECORD_ID_CHARACTERS = 16
 SHA256_HEX_CHARACTERS = 64
+JOB_ID_CHARACTERS = 24
 
 LogIndex = BigInteger().with_variant(Integer, "sqlite")
 """SQLite stores any integer in up to 8 bytes; only PostgreSQL tells the two sizes apart."""
@@ -250,3 +259,123 @@ class RefusalRow(Base):
     parameters: Mapped[dict[str, Any]] = mapped_column(JSON)
     safety: Mapped[dict[str, Any]] = mapped_column(JSON)
     reason: Mapped[str] = mapped_column(Text)
+
+
+class JobState(StrEnum):
+    """Where a job stands; the first two change, the others are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self not in {JobState.QUEUED, JobState.RUNNING}
+
+
+class PictureState(StrEnum):
+    """Where one picture of a job stands; all but the first are final."""
+
+    WAITING = "waiting"
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class JobRow(Base):
+    """One request for one or more pictures.
+
+    Attributes:
+        model: What the requests name; None is the default model.
+        batch_key: Jobs with the same one may be rendered together.
+        body: The requests whole. Personal data: null from the moment the job ends.
+        options: How the job is to be run; nothing personal.
+        api_key_id: Who asked; empty when nobody had to say.
+        idempotency_key: Digest of the client's key; unique per `api_key_id`.
+        body_digest: Keyed digest of what the client sent, for comparison with a retry.
+        steps_done: As of the last heartbeat.
+        owner: The worker that runs it.
+        lease_expires_at: When the worker counts as dead unless it reports before.
+        attempts: How often a worker took it and did not give it back.
+        cancel_requested: For a worker in another process.
+        error: What ended it early: kind, message, reasons.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('queued', 'running', 'done', 'refused', 'failed', 'cancelled')", name="state"
+        ),
+        UniqueConstraint("api_key_id", "idempotency_key", name="uq_jobs_idempotency_key"),
+        Index("ix_jobs_state", "state", "created_at"),
+    )
+
+    job_id: Mapped[str] = mapped_column(String(JOB_ID_CHARACTERS), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+    state: Mapped[str] = mapped_column(String(16))
+    model: Mapped[str | None] = mapped_column(Text)
+    batch_key: Mapped[str] = mapped_column(String(SHA256_HEX_CHARACTERS))
+    body: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    options: Mapped[dict[str, Any]] = mapped_column(JSON)
+    api_key_id: Mapped[str] = mapped_column(String(64))
+    idempotency_key: Mapped[str | None] = mapped_column(String(SHA256_HEX_CHARACTERS))
+    body_digest: Mapped[str] = mapped_column(String(SHA256_HEX_CHARACTERS))
+    steps_done: Mapped[int]
+    steps_total: Mapped[int]
+    owner: Mapped[str | None] = mapped_column(String(32), index=True)
+    lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    attempts: Mapped[int]
+    cancel_requested: Mapped[bool]
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+    pictures: Mapped[list[JobPictureRow]] = relationship(
+        lazy="selectin",
+        order_by="JobPictureRow.number",
+        cascade="all, delete-orphan",
+    )
+
+
+class JobPictureRow(Base):
+    """One picture of a job.
+
+    Attributes:
+        number: 0, 1, ...: its place in the job.
+        seed: Fixed when the job was taken.
+        record_id: The id under which it is rendered, set before it is. The picture is delivered
+            if and only if a record of this id stands.
+    """
+
+    __tablename__ = "job_pictures"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('waiting', 'done', 'refused', 'failed', 'cancelled')", name="state"
+        ),
+    )
+
+    job_id: Mapped[str] = mapped_column(
+        String(JOB_ID_CHARACTERS), ForeignKey("jobs.job_id"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    seed: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(String(16))
+    record_id: Mapped[str | None] = mapped_column(
+        String(RECORD_ID_CHARACTERS), ForeignKey("reservations.record_id"), unique=True
+    )
+
+
+class JobInputRow(Base):
+    """A picture that a job starts from. Personal data: gone from the moment the job ends."""
+
+    __tablename__ = "job_inputs"
+
+    job_id: Mapped[str] = mapped_column(
+        String(JOB_ID_CHARACTERS), ForeignKey("jobs.job_id"), primary_key=True
+    )
+    sha256: Mapped[str] = mapped_column(String(SHA256_HEX_CHARACTERS), primary_key=True)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
