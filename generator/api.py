@@ -2,34 +2,63 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
+import contextlib
+import json
+import signal
+import threading
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 
-from generator.jobs import Job, JobRunner, QueueFullError
-from generator.schemas import GenerationBody, JobView
-from provenance.errors import ContentBlockedError, InputError, ProvenanceError, RecordNotFoundError
+from generator.job_documents import public_detail
+from generator.jobs import Job, JobOptions, JobService
+from generator.schemas import GenerationBody, JobView, PictureView, record_asset_view
+from provenance.config import Settings
+from provenance.errors import InputError, RecordNotFoundError
 from provenance.types import parse_record_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
+    from generator.jobs import JobEvent
     from generator.wiring import Generator
-    from provenance.config import Settings
 
-__all__ = ["build_router"]
+__all__ = ["build_router", "create_app", "job_view"]
 
 MAX_WAIT_S = 600.0
 """Longest time that ``?wait=true`` holds a connection; the job goes on afterwards."""
+HEARTBEAT_TURNS = 15
+"""A comment after so many seconds without an event: proxies close silent connections."""
+MAX_KEY_CHARACTERS = 255
 
-POLL_S = 0.05
-"""How often a waiting connection looks whether its job is done; far below a render's time."""
+PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {}}}
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "A field is wrong; the detail names it.", **PROBLEM},
+    422: {
+        "description": "Refused by the safety policy, or the Idempotency-Key was used for "
+        "another request.",
+        **PROBLEM,
+    },
+    429: {"description": "Too many jobs wait; Retry-After says when to come back.", **PROBLEM},
+}
+UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "There is none.", **PROBLEM}}
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The generator's routes alone, e.g. for ``uvicorn --factory generator.api:create_app``.
+
+    Raises:
+        ProvenanceError: As `build_router`, or the settings are unusable.
+    """
+    from provenance.config import load_settings
+    from provenance.web import compose_app
+
+    settings = load_settings() if settings is None else settings
+    return compose_app(settings, [build_router(settings)])
 
 
 def build_router(settings: Settings) -> APIRouter:
@@ -44,70 +73,118 @@ def build_router(settings: Settings) -> APIRouter:
     generator = build_generator(settings)
     generator.self_test()
     generator.service.open_studio(None)
-    runner = JobRunner(generator.service.generate, max_queue=settings.serve.max_queue)
+    jobs = generator.build_jobs(generator.service)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await run_in_threadpool(runner.stop)
+        jobs.start()
+        with _told_of_signals(jobs.begin_stop):
+            yield
+        await run_in_threadpool(jobs.stop, settings.serve.drain_s)
 
     router = APIRouter(prefix="/v1", tags=["generate"], lifespan=lifespan)
-    _add_jobs(router, runner, generator, settings)
+    _add_jobs(router, jobs, settings)
+    _add_events(router, jobs)
     _add_assets(router, generator)
     return router
 
 
-def _add_jobs(
-    router: APIRouter, runner: JobRunner, generator: Generator, settings: Settings
-) -> None:
-    @router.post("/generations", status_code=HTTPStatus.ACCEPTED, response_model=JobView)
+@contextlib.contextmanager
+def _told_of_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Calls `stop` when the process is told to end.
+
+    A server waits for its open connections before it ends the application, and clients that wait
+    for queued jobs would keep theirs open for as long as there are jobs.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def handle(number: int, frame: Any) -> None:
+        stop()
+        earlier = before[signal.Signals(number)]
+        if callable(earlier):
+            earlier(number, frame)
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            if signal.getsignal(number) is handle:
+                signal.signal(number, earlier)
+
+
+# -- jobs ----------------------------------------------------------------------------------------
+
+
+def _add_jobs(router: APIRouter, jobs: JobService, settings: Settings) -> None:
+    @router.post(
+        "/generations",
+        status_code=HTTPStatus.ACCEPTED,
+        response_model=JobView,
+        responses={200: {"description": "With `wait`: the job has ended."}, **ANSWERS},
+    )
     async def create_generation(
         body: GenerationBody,
         request: Request,
         response: Response,
         wait: Annotated[bool, Query(description="Block until the job is done.")] = False,
+        idempotency_key: Annotated[
+            str | None,
+            Header(
+                description="Any text of yours, new for each request. A retry with the same key "
+                "and body answers the same job and never makes a second picture.",
+                examples=["7b1c5f0e-order-1182"],
+            ),
+        ] = None,
     ) -> Any:
         """Queues pictures; answers the job, or with `wait` its result."""
         if body.n > settings.generator.max_batch:
             raise InputError(f"n {body.n} is more than generator.max_batch allows; split it")
-        requests = body.to_requests()
-        generator.check_model(body.model)
-        try:
-            job = runner.submit(requests)
-        except QueueFullError as error:
-            raise HTTPException(429, str(error), headers={"Retry-After": "10"}) from error
+        job = await run_in_threadpool(
+            jobs.submit,
+            body.to_requests(),
+            idempotency_key=_checked_key(idempotency_key),
+            options=JobOptions(
+                previews_every=settings.serve.previews_every,
+                fingerprint=body.model_dump_json().encode(),
+            ),
+        )
         response.headers["Location"] = f"/v1/generations/{job.id}"
         if not wait:
-            return _job_view(job, request)
-        await _wait_for(job)
-        return _settled(job, request, response)
+            return job_view(job, request)
+        return _settled(await jobs.wait(job.id, MAX_WAIT_S), request, response)
 
-    @router.get("/generations/{job_id}", response_model=JobView)
-    async def read_generation(job_id: str, request: Request) -> Any:
+    @router.get("/generations/{job_id}", response_model=JobView, responses=UNKNOWN)
+    def read_generation(job_id: str, request: Request) -> Any:
         """Where a job stands."""
-        job = runner.get(job_id)
-        if job is None:
-            raise RecordNotFoundError(f"no job {job_id[:40]!r}; it may be long finished")
-        return _job_view(job, request)
+        return job_view(jobs.get(job_id), request)
+
+    @router.delete(
+        "/generations/{job_id}",
+        response_model=JobView,
+        responses={202: {"description": "It ends after its current step."}, **UNKNOWN},
+    )
+    def cancel_generation(job_id: str, request: Request, response: Response) -> Any:
+        """Cancels a job: at once when it waits, else between two steps.
+
+        What was delivered stays; a job that has ended stays as it is.
+        """
+        job = jobs.cancel(job_id)
+        if not job.state.is_final:
+            response.status_code = HTTPStatus.ACCEPTED
+        return job_view(job, request)
 
 
-def _add_assets(router: APIRouter, generator: Generator) -> None:
-    @router.get("/assets/{record_id}", response_class=Response)
-    def read_asset(record_id: str) -> Response:
-        """The signed bytes, exactly as they were delivered."""
-        record = generator.store.get(parse_record_id(record_id))
-        data = generator.assets.get(record.asset.sha256) if generator.assets else None
-        if data is None:
-            raise RecordNotFoundError(f"the bytes of record {record_id} are not kept here")
-        headers = {"ETag": f'"{record.asset.sha256}"', "X-Content-Type-Options": "nosniff"}
-        return Response(data, media_type=str(record.asset.media_type), headers=headers)
-
-
-async def _wait_for(job: Job) -> None:
-    """Waits without holding a worker thread: many clients wait, one thread renders."""
-    deadline = time.monotonic() + MAX_WAIT_S
-    while not job.finished.is_set() and time.monotonic() < deadline:  # noqa: ASYNC110  a thread sets it
-        await asyncio.sleep(POLL_S)
+def _checked_key(key: str | None) -> str | None:
+    if key is not None and not 1 <= len(key) <= MAX_KEY_CHARACTERS:
+        raise InputError(
+            f"Idempotency-Key has {len(key)} characters; send 1 to {MAX_KEY_CHARACTERS}"
+        )
+    return key
 
 
 def _settled(job: Job, request: Request, response: Response) -> Any:
@@ -118,34 +195,121 @@ def _settled(job: Job, request: Request, response: Response) -> Any:
     """
     if job.error is not None and not job.results:
         raise job.error
-    if job.finished.is_set():
+    if job.state.is_final:
         response.status_code = HTTPStatus.OK
-    return _job_view(job, request)
+    return job_view(job, request)
 
 
-def _job_view(job: Job, request: Request) -> JobView:
+def job_view(job: Job, request: Request) -> JobView:
+    """The job as its client sees it."""
     return JobView(
         id=job.id,
         status=job.state.value,
+        queue_position=job.position,
         steps_done=job.steps_done,
         steps_total=job.steps_total,
         pictures_done=len(job.results),
-        pictures_total=len(job.requests),
-        results=[
-            view.model_copy(
-                update={"asset_url": str(request.url_for("read_asset", record_id=view.record_id))}
+        pictures_total=len(job.pictures),
+        pictures=[
+            PictureView(
+                number=picture.number,
+                seed=picture.seed,
+                status=picture.state.value,
+                record_id=picture.record_id if picture.state.value in {"done", "refused"} else None,
             )
-            for view in job.results
+            for picture in job.pictures
         ],
-        detail=_detail(job.error),
+        results=[
+            record_asset_view(
+                record, asset_url=str(request.url_for("read_asset", record_id=record.record_id))
+            )
+            for record in job.results
+        ],
+        detail=public_detail(job.error),
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
         url=str(request.url_for("read_generation", job_id=job.id)),
+        events_url=str(request.url_for("follow_generation", job_id=job.id)),
     )
 
 
-def _detail(error: ProvenanceError | None) -> str | None:
-    """What a stranger may read: reasons of a refusal or a bad field, never paths of the server."""
-    if error is None:
-        return None
-    if isinstance(error, ContentBlockedError | InputError):
-        return str(error)
-    return "not delivered; the service's log says why"
+# -- events --------------------------------------------------------------------------------------
+
+
+def _add_events(router: APIRouter, jobs: JobService) -> None:
+    @router.get(
+        "/generations/{job_id}/events",
+        response_class=StreamingResponse,
+        responses={
+            200: {"description": "Server-sent events.", "content": {"text/event-stream": {}}},
+            **UNKNOWN,
+        },
+    )
+    async def follow_generation(
+        job_id: str,
+        request: Request,
+        last_event_id: Annotated[
+            str | None, Header(description="Go on after this event, after a lost connection.")
+        ] = None,
+    ) -> StreamingResponse:
+        """Tells what happens to a job, as it happens; ends with the job.
+
+        Events: `queued` (position), `step` (k of n), `preview` (asset), and one of `done`,
+        `failed`, `refused`, `cancelled`.
+        """
+        await run_in_threadpool(jobs.get, job_id)  # an unknown job is a 404, not an empty stream
+        lines = _lines(jobs, job_id, last_event_id, request)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(lines, media_type="text/event-stream", headers=headers)
+
+
+async def _lines(
+    jobs: JobService, job_id: str, after: str | None, request: Request
+) -> AsyncIterator[str]:
+    silent = 0
+    async for event in jobs.events(job_id, after=after):
+        if event is not None:
+            silent = 0
+            yield _line(event, request)
+        elif (silent := silent + 1) % HEARTBEAT_TURNS == 0:
+            yield ": waiting\n\n"
+
+
+def _line(event: JobEvent, request: Request) -> str:
+    data = dict(event.data)
+    for one, many in (("record_id", "asset_url"), ("record_ids", "asset_urls")):
+        if one in data:
+            data[many] = _asset_urls(data[one], request)
+    return f"id: {event.id}\nevent: {event.kind}\ndata: {json.dumps(data)}\n\n"
+
+
+def _asset_urls(ids: str | list[str], request: Request) -> str | list[str]:
+    if isinstance(ids, str):
+        return str(request.url_for("read_asset", record_id=ids))
+    return [str(request.url_for("read_asset", record_id=one)) for one in ids]
+
+
+# -- assets --------------------------------------------------------------------------------------
+
+
+def _add_assets(router: APIRouter, generator: Generator) -> None:
+    @router.get(
+        "/assets/{record_id}",
+        response_class=Response,
+        responses={
+            200: {
+                "description": "The file.",
+                "content": {"image/png": {}, "image/jpeg": {}, "image/webp": {}},
+            },
+            **UNKNOWN,
+        },
+    )
+    def read_asset(record_id: str) -> Response:
+        """The signed bytes, exactly as they were delivered."""
+        record = generator.store.get(parse_record_id(record_id))
+        data = generator.assets.get(record.asset.sha256) if generator.assets else None
+        if data is None:
+            raise RecordNotFoundError(f"the bytes of record {record_id} are not kept here")
+        headers = {"ETag": f'"{record.asset.sha256}"', "X-Content-Type-Options": "nosniff"}
+        return Response(data, media_type=str(record.asset.media_type), headers=headers)

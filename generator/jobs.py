@@ -1,169 +1,312 @@
-"""A bounded queue in front of the one thread that owns the pipeline.
+"""Jobs as the service's clients see them: submit, follow, wait, cancel.
 
-Thin on purpose: jobs live in memory, and a restart forgets those that have not been delivered
-(their reservations expire). What was delivered is in the registry.
+Jobs are rows (`registry.jobs`), so a restart loses none and does none twice; one worker
+(`generator.job_worker`) runs them. Every method is safe from any thread.
 """
 
 from __future__ import annotations
 
-import logging
-import queue
-import secrets
-import threading
-from collections import OrderedDict
+import asyncio
+import json
+import math
+import time
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from generator.schemas import delivery_view
-from provenance.errors import ContentBlockedError, ProvenanceError
+from generator.job_documents import (
+    batch_key,
+    document_to_error,
+    final_data,
+    write_requests,
+)
+from generator.job_events import EventHub, EventKind, JobEvent
+from provenance.errors import ProvenanceError, QueueFullError, RecordNotFoundError
+from registry.jobs import NewJob
+from registry.tables import JobState, PictureState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
+    from datetime import datetime
 
-    from generator.schemas import AssetView
-    from provenance.types import Delivery, GenerationRequest
+    from generator.job_worker import JobWorker
+    from provenance.interfaces import RecordStore
+    from provenance.types import GenerationRequest, RegistryRecord
+    from registry.jobs import JobStore, StoredJob, StoredPicture
 
-    Render = Callable[[GenerationRequest, Callable[[int, int], None]], Delivery]
+__all__ = [
+    "EventKind",
+    "Job",
+    "JobEvent",
+    "JobOptions",
+    "JobService",
+    "JobState",
+    "PictureState",
+    "QueueFullError",
+]
 
-__all__ = ["Job", "JobRunner", "JobState", "QueueFullError"]
-
-log = logging.getLogger(__name__)
-
-KEPT_FINISHED_JOBS = 100
-"""Finished jobs that can still be asked for."""
-
-
-class QueueFullError(ProvenanceError):
-    """No room in the queue; the client should come back later."""
-
-
-class JobState(StrEnum):
-    """Where a job stands."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-    REFUSED = "refused"
-    FAILED = "failed"
-
-
-@dataclass(slots=True)
-class Job:
-    """One request for one or more pictures; written by the worker, read by anybody."""
-
-    id: str
-    requests: tuple[GenerationRequest, ...] = field(repr=False)
-    state: JobState = JobState.QUEUED
-    steps_done: int = 0
-    steps_total: int = 0
-    results: list[AssetView] = field(default_factory=list, repr=False)
-    error: ProvenanceError | None = None
-    finished: threading.Event = field(default_factory=threading.Event, repr=False)
-
-
-class JobRunner:
-    """Runs jobs one after the other; every public method is safe from any thread."""
-
-    def __init__(self, render: Render, *, max_queue: int) -> None:
-        self._render = render
-        self._waiting: queue.Queue[Job | None] = queue.Queue(maxsize=max_queue)
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._lock = threading.Lock()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._work, name="generator", daemon=True)
-        self._thread.start()
-
-    def submit(self, requests: tuple[GenerationRequest, ...]) -> Job:
-        """Queues a job.
-
-        Raises:
-            QueueFullError: Too many jobs wait.
-        """
-        job = Job(id=secrets.token_hex(12), requests=requests)
-        job.steps_total = sum(request.steps for request in requests)
-        with self._lock:
-            self._forget_old()
-            self._jobs[job.id] = job
-        try:
-            self._waiting.put_nowait(job)
-        except queue.Full as error:
-            with self._lock:
-                del self._jobs[job.id]
-            raise QueueFullError(
-                f"{self._waiting.maxsize} jobs are waiting already; try again later"
-            ) from error
-        return job
-
-    def get(self, job_id: str) -> Job | None:
-        """The job, or None when it is unknown or long finished."""
-        with self._lock:
-            return self._jobs.get(job_id)
-
-    def stop(self) -> None:
-        """Finishes the running picture, leaves the rest, ends the thread."""
-        self._stopping = True
-        while True:
-            try:
-                self._waiting.put_nowait(None)
-                break
-            except queue.Full:
-                self._drop_one()
-        self._thread.join()
-
-    def _drop_one(self) -> None:
-        try:
-            dropped = self._waiting.get_nowait()
-        except queue.Empty:
-            return
-        if dropped is not None:
-            self._finish(dropped, JobState.FAILED, ProvenanceError("the service is shutting down"))
-
-    def _forget_old(self) -> None:
-        done = [key for key, job in self._jobs.items() if job.finished.is_set()]
-        for key in done[: max(0, len(done) - KEPT_FINISHED_JOBS)]:
-            del self._jobs[key]
-
-    def _work(self) -> None:
-        while (job := self._waiting.get()) is not None:
-            if self._stopping:
-                self._finish(job, JobState.FAILED, ProvenanceError("the service is shutting down"))
-            else:
-                self._run(job)
-
-    def _run(self, job: Job) -> None:
-        job.state = JobState.RUNNING
-        try:
-            for request in job.requests:
-                before = job.steps_done
-                delivery = self._render(request, _StepCounter(job, before))
-                # The view, not the bytes: finished jobs must not fill the memory.
-                job.results.append(delivery_view(delivery))
-                job.steps_done = before + request.steps
-            self._finish(job, JobState.DONE, None)
-        except ContentBlockedError as error:
-            self._finish(job, JobState.REFUSED, error)
-        except ProvenanceError as error:
-            log.warning("job %s failed: %s", job.id, error)
-            self._finish(job, JobState.FAILED, error)
-        except Exception as error:
-            log.exception("job %s broke", job.id)
-            failure = ProvenanceError(f"internal error ({type(error).__name__}); see the log")
-            self._finish(job, JobState.FAILED, failure)
-
-    @staticmethod
-    def _finish(job: Job, state: JobState, error: ProvenanceError | None) -> None:
-        job.error = error
-        job.state = state
-        job.finished.set()
+POLL_S = 0.05
+"""How often a waiting client's task looks at memory; far below a render's time."""
+ROW_POLL_S = 1.0
+"""How often it looks at the row: another process may run the job."""
 
 
 @dataclass(frozen=True, slots=True)
-class _StepCounter:
-    """Counts the steps of one picture on top of those of the pictures before it."""
+class JobOptions:
+    """How a job is to be run.
 
-    job: Job
-    before: int
+    Attributes:
+        previews_every: A marked, signed, registered preview after every so many steps; 0: none.
+        fingerprint: What the client sent, byte for byte, when a part of the requests was drawn
+            here (a seed, for one): a retry under the same idempotency key is compared by it.
+    """
 
-    def __call__(self, done: int, _: int) -> None:
-        self.job.steps_done = self.before + done
+    previews_every: int = 0
+    fingerprint: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it stands; what was asked for is not told.
+
+    Attributes:
+        id: Unguessable: who knows it may read the job.
+        position: Jobs that wait before this one; None when it does not wait.
+        results: Records of the delivered pictures, in the order of the requests.
+        error: What ended it early. Pictures that were delivered before are in `results` still.
+    """
+
+    id: str
+    state: JobState
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    steps_done: int
+    steps_total: int
+    position: int | None
+    pictures: tuple[StoredPicture, ...]
+    results: tuple[RegistryRecord, ...]
+    error: ProvenanceError | None
+    api_key_id: str = ""
+
+
+class JobService:
+    """Takes jobs, tells of them, ends them.
+
+    Args:
+        jobs: The rows.
+        records: The registry.
+        worker: Runs the jobs; started by `start`.
+        events: Shared with the worker.
+        resolve_model: Answers the model that a name means; raises for one that is not offered.
+        check: Raises for a request that could not be delivered.
+        digest: Keyed digest, 64 hex digits: what people ask for cannot be guessed from it.
+        max_queue: Jobs that may wait.
+    """
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        records: RecordStore,
+        worker: JobWorker,
+        events: EventHub,
+        *,
+        resolve_model: Callable[[str | None], str | None],
+        check: Callable[[GenerationRequest], None],
+        digest: Callable[[bytes], str],
+        max_queue: int,
+    ) -> None:
+        self._jobs = jobs
+        self._records = records
+        self._worker = worker
+        self._events = events
+        self._resolve_model = resolve_model
+        self._check = check
+        self._digest = digest
+        self._max_queue = max_queue
+
+    # -- the whole service -----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begins to run jobs, those of an earlier process first."""
+        self._worker.start()
+
+    def begin_stop(self) -> None:
+        """Takes no further job from the queue and lets waiting clients go; returns at once."""
+        self._worker.begin_stop()
+
+    def stop(self, drain_s: float) -> None:
+        """Gives what runs so much time to end, and leaves the rest in the queue.
+
+        Args:
+            drain_s: Seconds for the pictures that are being rendered; what is not done by then
+                is rendered by the next process.
+        """
+        self._worker.stop(drain_s)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the service is on its way out."""
+        return self._worker.stopping
+
+    # -- jobs ------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        requests: tuple[GenerationRequest, ...],
+        *,
+        idempotency_key: str | None = None,
+        api_key_id: str | None = None,
+        options: JobOptions = JobOptions(),
+    ) -> Job:
+        """Queues a job; the same idempotency key with the same body answers the same job.
+
+        Raises:
+            InputError: A request cannot be delivered; nothing is queued.
+            CapacityError: A size is too small for the watermark.
+            IdempotencyConflictError: The key was used for another body.
+            QueueFullError: Too many jobs wait; says when to come back.
+        """
+        models = {self._resolve_model(request.model) for request in requests}
+        for request in requests:
+            self._check(request)
+        body, inputs = write_requests(requests)
+        sent = options.fingerprint or json.dumps(body, sort_keys=True).encode()
+        new = NewJob(
+            body=body,
+            inputs=inputs,
+            seeds=tuple(request.seed for request in requests),
+            steps_total=sum(request.effective_steps for request in requests),
+            model=next(iter(models), None),
+            batch_key=batch_key(requests),
+            body_digest=self._digest(sent),
+            options={"previews_every": options.previews_every},
+            api_key_id=api_key_id or "",
+            idempotency_key=idempotency_key,
+        )
+        try:
+            stored = self._jobs.add(new, max_queue=self._max_queue)
+        except QueueFullError as error:
+            raise QueueFullError(str(error), retry_after_s=self.retry_after_s()) from error
+        self._worker.wake()
+        return self._job_of(stored)
+
+    def get(self, job_id: str) -> Job:
+        """The job.
+
+        Raises:
+            RecordNotFoundError: There is none, or it ended long ago.
+        """
+        return self._job_of(self._jobs.get(job_id))
+
+    def cancel(self, job_id: str) -> Job:
+        """Ends a job: at once when it waits, after its current step when it runs.
+
+        A job that has ended stays as it is.
+
+        Raises:
+            RecordNotFoundError: There is none, or it ended long ago.
+        """
+        stored = self._jobs.cancel(job_id)
+        self._worker.cancel(job_id)
+        self._tell(stored)
+        return self._job_of(stored)
+
+    def seconds_per_picture(self) -> float:
+        """Measured over the last pictures; a guess before there were any."""
+        return self._worker.seconds_per_picture
+
+    def retry_after_s(self) -> int:
+        """Seconds until the running pictures are likely to be done, and a job can move up."""
+        return max(1, math.ceil(self._worker.seconds_per_picture * self._worker.pictures_left))
+
+    def _job_of(self, stored: StoredJob) -> Job:
+        waits = stored.state is JobState.QUEUED
+        return Job(
+            id=stored.id,
+            state=stored.state,
+            created_at=stored.created_at,
+            started_at=stored.started_at,
+            finished_at=stored.finished_at,
+            steps_done=self._worker.steps_done(stored.id) or stored.steps_done,
+            steps_total=stored.steps_total,
+            position=self._jobs.position(stored) if waits else None,
+            pictures=stored.pictures,
+            results=self._results(stored),
+            error=None if stored.error is None else document_to_error(stored.error),
+            api_key_id=stored.api_key_id,
+        )
+
+    def _results(self, stored: StoredJob) -> tuple[RegistryRecord, ...]:
+        found = []
+        for picture in stored.pictures:
+            if picture.state is PictureState.DONE and picture.record_id is not None:
+                try:
+                    found.append(self._records.get(picture.record_id))
+                except RecordNotFoundError:
+                    continue  # erased since
+        return tuple(found)
+
+    # -- following: for api modules, on the event loop -------------------------------------------
+
+    async def wait(self, job_id: str, timeout_s: float) -> Job:
+        """The job when it has ended, or as it stands when the time is up or the service stops.
+
+        Waits without holding a thread: many clients wait, one thread renders.
+
+        Raises:
+            RecordNotFoundError: There is no such job.
+        """
+        deadline = time.monotonic() + timeout_s
+        async for event in self.events(job_id, deadline=deadline):
+            if event is not None and event.kind.is_final:
+                break
+        return await asyncio.to_thread(self.get, job_id)
+
+    async def events(
+        self, job_id: str, *, after: str | None = None, deadline: float = math.inf
+    ) -> AsyncIterator[JobEvent | None]:
+        """What happens to the job, until it ends, the deadline passes or the service stops.
+
+        Args:
+            job_id: Whose events.
+            after: Id of the last event that the follower saw.
+            deadline: By `time.monotonic`.
+
+        Yields:
+            Events; None about once a second when there is nothing to tell.
+
+        Raises:
+            RecordNotFoundError: There is no such job.
+        """
+        await asyncio.to_thread(self._look, job_id)
+        looked = time.monotonic()
+        while True:
+            # Asked before the events are read: what happens in between is still told.
+            leaving = time.monotonic() >= deadline or self._worker.let_go(job_id)
+            for event in self._events.after(job_id, after):
+                after = event.id
+                yield event
+                if event.kind.is_final:
+                    return
+            if leaving:
+                return
+            if time.monotonic() - looked >= ROW_POLL_S:
+                await asyncio.to_thread(self._look, job_id)
+                looked = time.monotonic()
+                yield None
+            await asyncio.sleep(POLL_S)
+
+    def _look(self, job_id: str) -> None:
+        """Brings the events up to what the row says: another process may have written it."""
+        self._tell(self._jobs.get(job_id))
+
+    def _tell(self, stored: StoredJob) -> None:
+        if stored.state is JobState.QUEUED:
+            position = self._jobs.position(stored)
+            self._events.push(stored.id, EventKind.QUEUED, {"position": position})
+        elif stored.state is JobState.RUNNING:
+            if self._worker.steps_done(stored.id) is None and stored.steps_done:
+                data = {"steps_done": stored.steps_done, "steps_total": stored.steps_total}
+                self._events.push(stored.id, EventKind.STEP, data)
+        else:
+            self._events.push(stored.id, EventKind(stored.state.value), final_data(stored))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,9 +13,17 @@ from provenance.types import GenerationRequest, MediaType
 if TYPE_CHECKING:
     from pydantic.config import JsonDict
 
-    from provenance.types import Delivery
+    from provenance.types import Delivery, RegistryRecord
 
-__all__ = ["AssetView", "GenerationBody", "JobView", "delivery_view", "draw_seed"]
+__all__ = [
+    "AssetView",
+    "GenerationBody",
+    "JobView",
+    "PictureView",
+    "delivery_view",
+    "draw_seed",
+    "record_asset_view",
+]
 
 FORMATS: dict[str, MediaType] = {
     "png": MediaType.PNG,
@@ -89,34 +98,77 @@ class AssetView(BaseModel):
     asset_url: str | None = None
 
 
+class PictureView(BaseModel):
+    """One picture of a job, whether or not it was delivered."""
+
+    number: int
+    seed: int
+    status: Literal["waiting", "done", "refused", "failed", "cancelled"]
+    record_id: str | None = None
+
+
+JOB_EXAMPLE: JsonDict = {
+    "id": "5f0c3a9be4d1720886aa41c3",
+    "status": "running",
+    "queue_position": None,
+    "steps_done": 7,
+    "steps_total": 20,
+    "pictures_done": 0,
+    "pictures_total": 1,
+    "pictures": [{"number": 0, "seed": 7, "status": "waiting", "record_id": None}],
+    "results": [],
+    "detail": None,
+    "created_at": "2026-11-24T20:00:00Z",
+    "started_at": "2026-11-24T20:00:01Z",
+    "finished_at": None,
+    "url": "http://127.0.0.1:8765/v1/generations/5f0c3a9be4d1720886aa41c3",
+    "events_url": "http://127.0.0.1:8765/v1/generations/5f0c3a9be4d1720886aa41c3/events",
+}
+
+
 class JobView(BaseModel):
-    """A job as clients see it; never the prompt."""
+    """A job as clients see it; never the prompt.
+
+    `steps_total` counts the steps that are run: with an input picture fewer than were asked for.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [JOB_EXAMPLE]})
 
     id: str
-    status: Literal["queued", "running", "done", "refused", "failed"]
+    status: Literal["queued", "running", "done", "refused", "failed", "cancelled"]
+    queue_position: int | None = None
     steps_done: int
     steps_total: int
     pictures_done: int
     pictures_total: int
+    pictures: list[PictureView]
     results: list[AssetView]
     detail: str | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
     url: str
+    events_url: str
 
 
 def delivery_view(delivery: Delivery, *, asset_url: str | None = None) -> AssetView:
     """The public view of one delivery."""
-    record, asset = delivery.record, delivery.asset
+    return record_asset_view(delivery.record, asset_url=asset_url)
+
+
+def record_asset_view(record: RegistryRecord, *, asset_url: str | None = None) -> AssetView:
+    """The public view of a delivered picture, from its record."""
     mark, safety = record.watermark, record.safety
     return AssetView(
         record_id=record.record_id,
-        sha256=asset.sha256,
-        media_type=str(asset.image.media_type),
+        sha256=record.asset.sha256,
+        media_type=str(record.asset.media_type),
         width=record.asset.width_px,
         height=record.asset.height_px,
         size_bytes=record.asset.size_bytes,
         seed=int(record.parameters.get("seed") or 0),
-        manifest_label=asset.manifest_label,
-        time_stamped=asset.time_stamped,
+        manifest_label=record.manifest_label,
+        time_stamped=record.time_stamped,
         watermark={}
         if mark is None
         else {

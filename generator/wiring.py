@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from generator.job_events import EventHub
+from generator.job_worker import JobWorker
+from generator.jobs import JobService
 from generator.marks import ClaimTerms, Marks
 from generator.pipelines.weights import WeightFormats
 from generator.service import GenerationService, Sink
@@ -20,6 +25,7 @@ from provenance.manifest.selftest import run_self_test
 from provenance.manifest.wiring import build_manifest_signer, build_trust
 from provenance.plugins import load_backend
 from provenance.watermark.wiring import build_codec, open_current_key
+from registry.jobs import JobStore
 from registry.wiring import open_asset_store, open_registry
 
 if TYPE_CHECKING:
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
     from provenance.config import Settings
     from provenance.interfaces import AssetStore, Pipeline, RecordStore
     from provenance.manifest.signing import ManifestSigner
+    from registry.store import SqlRecordStore
 
 __all__ = ["Generator", "build_generator"]
 
@@ -40,15 +47,17 @@ class Generator:
         service: W1 to W9.
         store: The registry.
         assets: Delivered bytes, when they are kept.
-        check_model: Refuses a model that is not offered, before a job is queued.
+        check_model: Answers the model that a name means; refuses one that is not offered.
         self_test: Signs, tampers and reads a small picture.
+        build_jobs: Makes the job service that runs `service`; one a process.
     """
 
     service: GenerationService
     store: RecordStore
     assets: AssetStore | None
-    check_model: Callable[[str | None], object]
+    check_model: Callable[[str | None], str | None]
     self_test: Callable[[], None]
+    build_jobs: Callable[[GenerationService], JobService]
 
 
 def build_generator(settings: Settings, *, model: str | None = None) -> Generator:
@@ -81,6 +90,31 @@ def build_generator(settings: Settings, *, model: str | None = None) -> Generato
         assets,
         pool.resolve,
         partial(run_self_test, signer, trust=build_trust(settings)),
+        partial(_build_jobs, settings, store, pool),
+    )
+
+
+def _build_jobs(
+    settings: Settings, store: SqlRecordStore, pool: StudioPool, service: GenerationService
+) -> JobService:
+    secret = open_current_key(settings).derive("jobs")
+    jobs, events = JobStore(store.engine), EventHub()
+    worker = JobWorker(
+        jobs,
+        service,
+        events,
+        batch_size=settings.generator.batch_size,
+        retention=timedelta(seconds=settings.serve.keep_jobs_s),
+    )
+    return JobService(
+        jobs,
+        store,
+        worker,
+        events,
+        resolve_model=pool.resolve,
+        check=service.marks.check_capacity,
+        digest=lambda sent: hmac.digest(secret, sent, hashlib.sha256).hex(),
+        max_queue=settings.serve.max_queue,
     )
 
 

@@ -25,6 +25,7 @@ __all__ = ["Range", "Settings", "load_settings"]
 
 PREFIX = "COUNTERMARK_"
 
+DAY_S = 86_400
 YEAR_S = 31_536_000
 """Longest time that a setting takes: 365 days. Far longer ones overflow the platform's timers."""
 
@@ -83,7 +84,8 @@ class GeneratorSettings:
         allow_pickle: Loads pickled weights, which can run code; warns.
         offline: Never asks the hub.
         allowed_models: What HTTP requests may name besides `model`.
-        max_batch: Most pictures in one request, 1 to 64: they are held in memory together.
+        max_batch: Most pictures in one request, 1 to 64.
+        batch_size: Most pictures rendered together, 1 to 64: they are held in memory together.
     """
 
     model: str = ""
@@ -99,6 +101,7 @@ class GeneratorSettings:
     offline: bool = False
     allowed_models: tuple[str, ...] = ()
     max_batch: Annotated[int, Range(1, 64)] = 8
+    batch_size: Annotated[int, Range(1, 64)] = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +230,20 @@ class ServeSettings:
         port: TCP port, 0 to 65535; 0 takes a free one.
         max_queue: Jobs that may wait before the service answers 429, 1 to a million. A queue of 0
             would be one without an end.
+        drain_s: How long a service that is told to stop renders on, seconds, 0 to a day; what is
+            not done by then is rendered after the next start.
+        keep_jobs_s: How long a job that ended can be asked for, and its idempotency key counts,
+            seconds, 1 to a year.
+        previews_every: A preview after every so many steps, 0 to 1000; 0 means none. Each one is
+            marked, signed and registered like any picture.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Range(0, 65_535)] = 8765
     max_queue: Annotated[int, Range(1, 1_000_000)] = 32
+    drain_s: Annotated[float, Range(0, DAY_S)] = 30.0
+    keep_jobs_s: Annotated[int, Range(1, YEAR_S)] = 7 * DAY_S
+    previews_every: Annotated[int, Range(0, 1000)] = 0
 
 
 @dataclass(frozen=True, slots=True)

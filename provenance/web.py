@@ -8,6 +8,7 @@ event loop only moves bytes.
 from __future__ import annotations
 
 import logging
+import math
 from http import HTTPStatus
 from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, Any
@@ -38,19 +39,23 @@ from provenance.errors import (
 from provenance.plugins import load_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from fastapi import APIRouter
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from provenance.config import Settings
     from provenance.types import HealthCheck
 
-__all__ = ["create_app", "problem", "run_server", "status_for"]
+__all__ = ["compose_app", "create_app", "problem", "run_server", "status_for"]
 
 log = logging.getLogger(__name__)
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 """Source: RFC 9457."""
+
+STOP_MARGIN_S = 5
+"""Over `serve.drain_s`, for the answers of what was drained."""
 
 MULTIPART_OVERHEAD_BYTES = 64 * 1024
 """Room for boundaries and part headers over the file itself."""
@@ -97,13 +102,20 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         ProvenanceError: A router cannot start, e.g. because its self-test fails.
     """
+    points = sorted(entry_points(group="countermark.apps"), key=lambda p: p.name)
+    routers = [load_backend("countermark.apps", point.name)(settings) for point in points]
+    return compose_app(settings, routers)
+
+
+def compose_app(settings: Settings, routers: Sequence[APIRouter]) -> FastAPI:
+    """An application of these routers, with health, error answers and limits."""
     app = FastAPI(
         title="Countermark",
         version=version("countermark"),
         description="Marks what a generator makes, and reads the marks of any image.",
     )
-    for point in sorted(entry_points(group="countermark.apps"), key=lambda p: p.name):
-        app.include_router(load_backend("countermark.apps", point.name)(settings))
+    for router in routers:
+        app.include_router(router)
     _add_health(app, settings)
     _add_error_answers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_bytes + MULTIPART_OVERHEAD_BYTES)
@@ -129,7 +141,11 @@ def run_server(settings: Settings, *, host: str, port: int) -> None:
     app = create_app(settings)
     bound = listener.getsockname()[1]
     log.warning("serving on http://%s:%s (interactive documentation at /docs)", host, bound)
-    config = uvicorn.Config(app, log_level="warning", access_log=False)
+    # A client that never ends its request must not keep a stopping service up.
+    patience_s = math.ceil(settings.serve.drain_s) + STOP_MARGIN_S
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=patience_s
+    )
     uvicorn.Server(config).run(sockets=[listener])
 
 

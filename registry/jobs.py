@@ -167,9 +167,7 @@ class JobStore:
         if key is None:
             return None
         row = session.scalar(
-            select(JobRow).where(
-                JobRow.api_key_id == job.api_key_id, JobRow.idempotency_key == key
-            )
+            select(JobRow).where(JobRow.api_key_id == job.api_key_id, JobRow.idempotency_key == key)
         )
         if row is not None and row.body_digest != job.body_digest:
             raise IdempotencyConflictError(
@@ -351,7 +349,7 @@ class JobStore:
             inputs = session.execute(
                 select(JobInputRow.sha256, JobInputRow.data).where(JobInputRow.job_id == job_id)
             )
-            return body, {digest: data for digest, data in inputs}
+            return body, {row.sha256: row.data for row in inputs}
 
     def link(self, job_id: str, number: int, record_id: RecordId, *, owner: str) -> bool:
         """Writes down under which id a picture is being rendered; False when the job is lost.
@@ -390,32 +388,20 @@ class JobStore:
             return PictureState(picture.state)
 
     def beat(
-        self, owner: str, progress: Mapping[str, int], *, lease_expires_at: datetime
-    ) -> Mapping[str, bool]:
-        """Renews the leases of a worker's jobs and writes down their steps.
+        self, job_id: str, steps_done: int, *, owner: str, lease_expires_at: datetime
+    ) -> bool | None:
+        """Renews the lease of a running job and writes down its steps.
 
         Returns:
-            For each job that is still the worker's: whether somebody asked to cancel it.
+            Whether somebody asked to cancel it; None when the job is lost to another worker.
         """
         with self._write() as session:
-            for job_id, steps in progress.items():
-                session.execute(
-                    update(JobRow)
-                    .where(
-                        JobRow.job_id == job_id,
-                        JobRow.owner == owner,
-                        JobRow.state == JobState.RUNNING.value,
-                    )
-                    .values(steps_done=steps, lease_expires_at=lease_expires_at)
-                )
-            rows = session.execute(
-                select(JobRow.job_id, JobRow.cancel_requested).where(
-                    JobRow.owner == owner,
-                    JobRow.state == JobState.RUNNING.value,
-                    JobRow.job_id.in_(progress),
-                )
+            return session.scalar(
+                update(JobRow)
+                .where(JobRow.job_id.in_(_owned_ids(job_id, owner)))
+                .values(steps_done=steps_done, lease_expires_at=lease_expires_at)
+                .returning(JobRow.cancel_requested)
             )
-            return {job_id: asked for job_id, asked in rows}
 
     def finish(
         self, job_id: str, state: JobState, error: Mapping[str, Any] | None, *, owner: str
@@ -444,8 +430,14 @@ class JobStore:
                 picture.state = _unfinished(state).value
         session.execute(delete(JobInputRow).where(JobInputRow.job_id == row.job_id))
 
-    def requeue(self, job_id: str, *, owner: str) -> bool:
-        """Gives a job back unharmed, for a later start; False when it is lost to another."""
+    def requeue(self, job_id: str, *, owner: str, unharmed: bool) -> bool:
+        """Gives a job back; False when it is lost to another.
+
+        Args:
+            job_id: Which one.
+            owner: Who gives it back.
+            unharmed: Whether it ran as it should so far: then the attempt does not count.
+        """
         with self._write() as session:
             row = self._owned(session, job_id, owner)
             if row is None:
@@ -453,7 +445,7 @@ class JobStore:
             self._settle(session, *row.pictures)
             row.state = JobState.QUEUED.value
             row.owner = row.lease_expires_at = None
-            row.attempts -= 1
+            row.attempts -= unharmed
             return True
 
     def requeue_expired(self) -> int:

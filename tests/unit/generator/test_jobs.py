@@ -1,116 +1,270 @@
+"""The job service on real rows and the real write path; only the model is a drawn picture."""
+
+from __future__ import annotations
+
+import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from generator.jobs import JobRunner, JobState, QueueFullError
-from provenance.errors import ContentBlockedError, GenerationError
-from provenance.testing.stores import build_record
-from provenance.types import (
-    Delivery,
-    EncodedImage,
-    GenerationRequest,
-    MediaType,
-    RecordId,
-    SafetyPolicy,
-    SafetyReport,
-    SignedAsset,
+from generator.jobs import EventKind, Job, JobOptions, JobService, JobState, PictureState
+from generator.service import Studio
+from generator.wiring import Generator, build_generator
+from provenance.config import load_settings
+from provenance.errors import (
+    CancelledError,
+    CapacityError,
+    ContentBlockedError,
+    GenerationError,
+    IdempotencyConflictError,
+    InputError,
+    QueueFullError,
+    RecordNotFoundError,
+)
+from provenance.testing.twins_generation import GradientPipeline, LuminanceChecker
+from provenance.types import GenerationRequest
+
+REQUEST = GenerationRequest(
+    prompt="a tree, PRIVATE-WORD", seed=1, steps=3, width_px=256, height_px=256
 )
 
-REQUEST = GenerationRequest(prompt="a tree", seed=1, steps=3)
 
-
-def a_delivery() -> Delivery:
-    """A delivery as the service answers it."""
-    image = EncodedImage(b"bytes", MediaType.PNG)
-    record = build_record(RecordId("0" * 16))
-    return Delivery(record, SignedAsset(image, "0" * 64, "urn:c2pa:x", b"store", (), False))
-
-
-class Renderer:
-    """Counts steps, waits at a gate, and fails as told."""
+class GatedPipeline(GradientPipeline):
+    """Waits at a gate before each step, and fails as told."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.gate = threading.Event()
         self.gate.set()
+        self.began = threading.Event()
         self.errors: list[Exception] = []
-        self.seen: list[int] = []
+        self.seeds: list[int] = []
 
-    def __call__(self, request, on_step):
-        for step in range(request.steps):
-            on_step(step + 1, request.steps)
-        self.gate.wait(10)
-        self.seen.append(request.seed)
+    def render(self, request, on_step):
+        self.seeds.append(request.seed)
         if self.errors:
             raise self.errors.pop(0)
-        return a_delivery()
+
+        def gated(done, total):
+            self.began.set()
+            assert self.gate.wait(20)
+            on_step(done, total)
+
+        return super().render(request, gated)
+
+
+class Deployment:
+    """One home folder; a service can be built on it more than once, as after a restart."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pipeline = GatedPipeline()
+        self.checker = LuminanceChecker()
+        self.running: list[JobService] = []
+
+    def build(self, **environ: str) -> tuple[Generator, JobService]:
+        settings = load_settings(
+            environ={"COUNTERMARK_SERVE_MAX_QUEUE": "3", **environ}, home=self.folder
+        )
+        studio = Studio(self.pipeline, self.checker)
+        generator = build_generator(settings)
+        service = replace(generator.service, open_studio=lambda _: studio)
+        return generator, generator.build_jobs(service)
+
+    def start(self, **environ: str) -> JobService:
+        _, service = self.build(**environ)
+        service.start()
+        self.running.append(service)
+        return service
+
+    def close(self) -> None:
+        self.pipeline.gate.set()
+        for service in self.running:
+            service.stop(20)
 
 
 @pytest.fixture
-def renderer() -> Renderer:
-    return Renderer()
-
-
-@pytest.fixture
-def runner(renderer: Renderer) -> Iterator[JobRunner]:
-    made = JobRunner(renderer, max_queue=2)
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    made = Deployment(tmp_path / "home")
     yield made
-    renderer.gate.set()
-    made.stop()
+    made.close()
 
 
-def test_a_job_counts_its_steps_and_ends_done(runner: JobRunner) -> None:
-    job = runner.submit((REQUEST, REQUEST))
-    assert job.finished.wait(10)
+def seeds(*numbers: int) -> tuple[GenerationRequest, ...]:
+    return tuple(replace(REQUEST, seed=number) for number in numbers)
+
+
+def ended(service: JobService, job: Job) -> Job:
+    found = asyncio.run(service.wait(job.id, 30))
+    assert found.state.is_final, found
+    return found
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_job_is_delivered_and_forgets_what_was_asked_for(deployment: Deployment) -> None:
+    service = deployment.start()
+    job = ended(service, service.submit(seeds(7, 8)))
     assert (job.state, job.steps_done, job.steps_total) == (JobState.DONE, 6, 6)
+    assert [record.parameters["seed"] for record in job.results] == [7, 8]
+    assert [p.record_id for p in job.pictures] == [r.record_id for r in job.results]
+    service.stop(5)
+    for file in deployment.folder.rglob("*"):
+        assert not file.is_file() or b"PRIVATE-WORD" not in file.read_bytes(), file
+
+
+def test_a_request_that_cannot_be_delivered_is_not_queued(deployment: Deployment) -> None:
+    _, service = deployment.build()
+    with pytest.raises(CapacityError, match="too small"):
+        service.submit((replace(REQUEST, width_px=64),))
+    with pytest.raises(InputError, match="not offered"):
+        service.submit((replace(REQUEST, model="some/other"),))
+
+
+def test_a_full_queue_says_when_to_come_back(deployment: Deployment) -> None:
+    _, service = deployment.build()
+    for number in range(3):
+        assert service.submit(seeds(number)).position == number
+    with pytest.raises(QueueFullError, match="3 jobs are waiting") as caught:
+        service.submit(seeds(4))
+    assert caught.value.retry_after_s >= 1
+
+
+def test_a_failed_job_does_not_stop_the_worker(deployment: Deployment) -> None:
+    service = deployment.start()
+    deployment.pipeline.errors = [GenerationError("out of memory"), ZeroDivisionError("a defect")]
+    jobs = [ended(service, service.submit(seeds(number))) for number in range(3)]
+    assert [job.state for job in jobs] == [JobState.FAILED, JobState.FAILED, JobState.DONE]
+    assert str(jobs[0].error) == "out of memory"
+
+
+def test_a_refused_picture_names_its_reasons_and_the_others_are_delivered(
+    deployment: Deployment,
+) -> None:
+    class Second(LuminanceChecker):
+        calls = 0
+
+        def score(self, image):
+            self.calls += 1
+            return {"bright": 2.0 if self.calls == 2 else 0.0}
+
+    deployment.checker = Second()
+    service = deployment.start()
+    job = ended(service, service.submit(seeds(1, 2, 3)))
+    assert job.state is JobState.REFUSED
+    assert [p.state for p in job.pictures] == ["done", "refused", "done"]
     assert len(job.results) == 2
-    assert runner.get(job.id) is job
+    assert isinstance(job.error, ContentBlockedError)
+    assert job.error.report.flagged == ("bright",)
+    assert job.error.refusal_id == job.pictures[1].record_id
 
 
-def test_a_full_queue_is_refused_and_forgotten(runner: JobRunner, renderer: Renderer) -> None:
-    renderer.gate.clear()
-    running = runner.submit((REQUEST,))
-    while running.state is JobState.QUEUED:
-        pass
-    waiting = [runner.submit((REQUEST,)) for _ in range(2)]
-    with pytest.raises(QueueFullError, match="2 jobs are waiting"):
-        runner.submit((REQUEST,))
-    renderer.gate.set()
-    for job in (running, *waiting):
-        assert job.finished.wait(10)
-        assert job.state is JobState.DONE
+def test_the_same_key_and_body_is_the_same_job_across_restarts(deployment: Deployment) -> None:
+    first = deployment.start()
+    job = first.submit(seeds(1), idempotency_key="order 1", api_key_id="a")
+    ended(first, job)
+    first.stop(5)
+    generator, second = deployment.build()
+    again = second.submit(seeds(1), idempotency_key="order 1", api_key_id="a")
+    assert (again.id, again.state) == (job.id, JobState.DONE)
+    assert generator.store.count() == 1
+    with pytest.raises(IdempotencyConflictError, match="order 1"):
+        second.submit(seeds(2), idempotency_key="order 1", api_key_id="a")
+    assert second.submit(seeds(2), idempotency_key="order 1", api_key_id="b").id != job.id
 
 
-def test_a_failed_job_does_not_stop_the_worker(runner: JobRunner, renderer: Renderer) -> None:
-    report = SafetyReport("c", "1", {"a": 1.0}, {"a": 0.5}, SafetyPolicy.BLOCK)
-    renderer.errors = [
-        GenerationError("out of memory"),
-        ContentBlockedError("flagged", report, "0" * 16),
-        ZeroDivisionError("a defect"),
-    ]
-    states = []
-    for _ in range(4):
-        job = runner.submit((REQUEST,))
-        assert job.finished.wait(10)
-        states.append(job.state)
-    assert states == [JobState.FAILED, JobState.REFUSED, JobState.FAILED, JobState.DONE]
+def test_a_retry_is_compared_by_what_the_client_sent_when_a_seed_was_drawn(
+    deployment: Deployment,
+) -> None:
+    _, service = deployment.build()
+    sent = JobOptions(fingerprint=b'{"prompt": "a tree"}')
+    job = service.submit(seeds(1), idempotency_key="k", options=sent)
+    again = service.submit(seeds(2), idempotency_key="k", options=sent)
+    assert again.id == job.id
+    assert [p.seed for p in again.pictures] == [1]
 
 
-def test_stopping_finishes_what_runs_and_fails_what_waits(renderer: Renderer) -> None:
-    runner = JobRunner(renderer, max_queue=2)
-    renderer.gate.clear()
-    running = runner.submit((REQUEST,))
-    while running.state is JobState.QUEUED:
-        pass
-    waiting = runner.submit((REQUEST,))
-    stopper = threading.Thread(target=runner.stop)
-    stopper.start()
-    renderer.gate.set()
-    stopper.join(10)
-    assert not stopper.is_alive()
-    assert running.state is JobState.DONE
-    assert waiting.state is JobState.FAILED
+def test_cancelling_a_waiting_job_ends_it_at_once(deployment: Deployment) -> None:
+    _, service = deployment.build()
+    job = service.cancel(service.submit(seeds(1)).id)
+    assert job.state is JobState.CANCELLED
+    assert job.pictures[0].state is PictureState.CANCELLED
+    assert service.cancel(job.id).state is JobState.CANCELLED
 
 
-def test_an_unknown_job_is_none(runner: JobRunner) -> None:
-    assert runner.get("nothing") is None
+def test_cancelling_a_running_job_ends_it_between_two_steps(deployment: Deployment) -> None:
+    deployment.pipeline.gate.clear()
+    service = deployment.start()
+    job = service.submit(seeds(1, 2))
+    assert deployment.pipeline.began.wait(20)
+    service.cancel(job.id)
+    deployment.pipeline.gate.set()
+    found = ended(service, job)
+    assert found.state is JobState.CANCELLED
+    assert isinstance(found.error, CancelledError)
+    assert found.results == ()
+    assert deployment.pipeline.seeds == [1]
+
+
+def test_stopping_finishes_the_running_picture_and_leaves_the_rest(deployment: Deployment) -> None:
+    deployment.pipeline.gate.clear()
+    first = deployment.start()
+    running, waiting = first.submit(seeds(1, 2)), first.submit(seeds(3))
+    assert deployment.pipeline.began.wait(20)
+    first.begin_stop()
+    deployment.pipeline.gate.set()
+    first.stop(20)
+    assert [p.state for p in first.get(running.id).pictures] == ["done", "waiting"]
+    assert first.get(running.id).state is JobState.QUEUED
+    second = deployment.start()
+    assert ended(second, running).state is JobState.DONE
+    assert ended(second, waiting).state is JobState.DONE
+    assert deployment.pipeline.seeds == [1, 2, 3]
+
+
+def test_what_is_not_done_when_the_time_is_up_is_rendered_after_the_next_start(
+    deployment: Deployment,
+) -> None:
+    deployment.pipeline.gate.clear()
+    first = deployment.start()
+    job = first.submit(seeds(1))
+    assert deployment.pipeline.began.wait(20)
+    threading.Timer(0.5, deployment.pipeline.gate.set).start()
+    first.stop(0.1)
+    assert (first.get(job.id).state, first.get(job.id).steps_done) == (JobState.QUEUED, 0)
+    second = deployment.start()
+    assert ended(second, job).state is JobState.DONE
+
+
+def test_events_come_in_order_and_go_on_after_the_last_one_seen(deployment: Deployment) -> None:
+    deployment.pipeline.gate.clear()
+    service = deployment.start()
+    job = service.submit(seeds(1))
+
+    async def follow(after: str | None = None) -> list:
+        return [event async for event in service.events(job.id, after=after) if event]
+
+    threading.Timer(0.3, deployment.pipeline.gate.set).start()
+    seen = asyncio.run(follow())
+    kinds = [event.kind for event in seen if event.kind is not EventKind.QUEUED]
+    assert kinds == [EventKind.STEP] * 3 + [EventKind.DONE]
+    assert [event.data["step"] for event in seen if event.kind is EventKind.STEP] == [1, 2, 3]
+    assert seen[-1].data["record_ids"] == [service.get(job.id).results[0].record_id]
+    assert asyncio.run(follow(seen[-2].id)) == seen[-1:]
+    assert asyncio.run(follow("other-99")) == seen
+
+
+def test_an_unknown_job_is_said_to_be_unknown(deployment: Deployment) -> None:
+    _, service = deployment.build()
+    for ask in (service.get, service.cancel):
+        with pytest.raises(RecordNotFoundError, match="no job"):
+            ask("nothing")

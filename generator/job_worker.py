@@ -1,0 +1,460 @@
+"""The one thread that owns the pipeline, and the one that reports that it lives.
+
+The worker takes waiting jobs (`generator.job_schedule`), renders their pictures one batch after
+the other, and has each marked, signed and registered. What it knows of running jobs is in memory;
+what a later process needs to know is in the rows.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from generator.job_documents import error_to_document, final_data, read_requests
+from generator.job_events import EventKind
+from generator.job_schedule import choose_jobs
+from provenance.errors import (
+    CancelledError,
+    ContentBlockedError,
+    GenerationError,
+    ProvenanceError,
+    RegistryUnavailableError,
+)
+from registry.tables import JobState, PictureState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from generator.job_events import EventHub
+    from generator.service import GenerationService, Rendered
+    from provenance.types import GenerationRequest, RecordId
+    from registry.jobs import JobStore, StoredJob
+
+__all__ = ["JobWorker"]
+
+log = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=15)
+"""After this long without a report a worker counts as dead, and its jobs are taken over."""
+BEAT_S = 4.0
+"""Three reports may be late before the lease ends."""
+IDLE_S = 1.0
+"""How often an idle worker looks for jobs of other processes; its own wake it at once."""
+FORGET_EVERY_S = 600.0
+MAX_ATTEMPTS = 5
+"""A job whose worker died so often is likely to be what kills it."""
+CANDIDATES = 256
+"""Waiting jobs that are looked at to fill a batch."""
+FIRST_GUESS_S = 5.0
+"""Seconds a picture, before one was measured."""
+NEWEST_SHARE = 0.3
+"""Weight of the newest measurement in the running mean."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """A job that this worker runs; ends are written under the worker's lock.
+
+    Attributes:
+        job: As it was claimed.
+        owner: Of this claim alone: what an earlier claim left behind cannot write any more.
+        steps: Done of each picture.
+        left: Pictures that have not ended.
+        error: The first thing that went wrong.
+        cancelled: Somebody asked to end it.
+        lost: Another worker has it.
+    """
+
+    job: StoredJob
+    owner: str
+    steps: list[int]
+    left: int = 0
+    error: ProvenanceError | None = None
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    lost: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def id(self) -> str:
+        return self.job.id
+
+    @property
+    def steps_done(self) -> int:
+        return sum(self.steps)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to be rendered for it."""
+        stopped = self.error is not None and not isinstance(self.error, ContentBlockedError)
+        return stopped or self.cancelled.is_set() or self.lost.is_set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One picture to render."""
+
+    run: _Run
+    number: int
+    request: GenerationRequest
+
+
+class JobWorker:
+    """Runs jobs until it is told to stop.
+
+    Args:
+        jobs: The rows.
+        service: W1 to W9.
+        events: Told of everything.
+        batch_size: Most pictures rendered together.
+        retention: How long jobs that ended can be asked for.
+        marking_threads: Pictures that are marked while the next are rendered; 0 marks in turn.
+        lease: As `LEASE`.
+        beat_s: As `BEAT_S`.
+    """
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        service: GenerationService,
+        events: EventHub,
+        *,
+        batch_size: int,
+        retention: timedelta,
+        marking_threads: int = 0,
+        lease: timedelta = LEASE,
+        beat_s: float = BEAT_S,
+    ) -> None:
+        self._jobs = jobs
+        self._service = service
+        self._events = events
+        self._batch_size = batch_size
+        self._retention = retention
+        self._lease = lease
+        self._beat_s = beat_s
+        self._lock = threading.Lock()
+        self._runs: dict[str, _Run] = {}
+        self._loaded_model: str | None = None
+        self._seconds = FIRST_GUESS_S
+        self._untidy = False
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._aborting = threading.Event()
+        self._ended = threading.Event()
+        self._marking = ThreadPoolExecutor(marking_threads) if marking_threads else None
+        # Rendered pictures are large: no more of them than are marked at once, and one batch.
+        self._room = threading.BoundedSemaphore(marking_threads + batch_size)
+        self._thread = threading.Thread(target=self._work, name="generator", daemon=True)
+        self._beater = threading.Thread(target=self._beat, name="generator-lease", daemon=True)
+
+    # -- from any thread -----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Starts both threads."""
+        self._thread.start()
+        self._beater.start()
+
+    def wake(self) -> None:
+        """Tells that there is a new job."""
+        self._wake.set()
+
+    def cancel(self, job_id: str) -> None:
+        """Ends a job after its current step, if it runs here."""
+        run = self._runs.get(job_id)
+        if run is not None:
+            run.cancelled.set()
+
+    def begin_stop(self) -> None:
+        """Takes no further jobs or pictures; returns at once."""
+        self._stopping.set()
+        self._wake.set()
+
+    def stop(self, drain_s: float) -> None:
+        """Gives the pictures that are being rendered so many seconds, then ends the threads."""
+        self.begin_stop()
+        if self._thread.is_alive():
+            self._thread.join(drain_s)
+            # From here the next step ends the rendering; what it had done is lost, not the job.
+            self._aborting.set()
+            self._thread.join()
+            self._beater.join()
+            self._tidy()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping.is_set()
+
+    def let_go(self, job_id: str) -> bool:
+        """Whether the service stops and this job will not go on in this process."""
+        return self._ended.is_set() or (self._stopping.is_set() and job_id not in self._runs)
+
+    def steps_done(self, job_id: str) -> int | None:
+        """Steps of a job that runs here."""
+        run = self._runs.get(job_id)
+        return None if run is None else run.steps_done
+
+    @property
+    def seconds_per_picture(self) -> float:
+        """Running mean over the last pictures."""
+        return self._seconds
+
+    @property
+    def pictures_left(self) -> int:
+        """Pictures of running jobs that have not ended."""
+        return sum(run.left for run in list(self._runs.values()))
+
+    # -- the worker's thread -------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._wake.clear()
+                if not self._try_next():
+                    self._wake.wait(IDLE_S)
+        finally:
+            if self._marking is not None:
+                self._marking.shutdown()
+            self._ended.set()
+
+    def _try_next(self) -> bool:
+        try:
+            return self._run_next()
+        except Exception as error:
+            # The database, most likely. Leases that are not renewed end by themselves.
+            log.exception("the job worker could not go on (%s)", type(error).__name__)
+            self._runs.clear()
+            return False
+
+    def _run_next(self) -> bool:
+        """Runs the next jobs together; False when none waits."""
+        chosen = choose_jobs(
+            self._jobs.waiting(limit=CANDIDATES),
+            loaded_model=self._loaded_model,
+            batch_size=self._batch_size,
+            now=datetime.now(UTC),
+        )
+        if not chosen:
+            return False
+        owner = secrets.token_hex(8)
+        claimed = self._jobs.claim(
+            [job.id for job in chosen],
+            owner=owner,
+            lease_expires_at=datetime.now(UTC) + self._lease,
+        )
+        tasks = [task for job in claimed for task in self._open(job, owner)]
+        marking: list[Future[None]] = []
+        try:
+            for batch in self._batches(tasks):
+                marking += self._render(batch)
+        finally:
+            wait(marking)
+        for future in marking:
+            future.result()
+        for job in claimed:
+            self._close(self._runs[job.id])
+        return True
+
+    def _open(self, job: StoredJob, owner: str) -> Sequence[_Task]:
+        """What is left to render of a job; several workers may have begun it before."""
+        self._loaded_model = job.model
+        run = _Run(job, owner, [0] * len(job.pictures), left=len(job.pictures))
+        self._runs[job.id] = run
+        if job.attempts > MAX_ATTEMPTS:
+            run.error = GenerationError(f"given up after {MAX_ATTEMPTS} attempts; see the log")
+            return ()
+        settled = self._jobs.settle(job.id)
+        try:
+            requests = read_requests(*self._jobs.load(job.id))
+        except RegistryUnavailableError:
+            raise
+        except ProvenanceError as error:
+            run.error = error
+            return ()
+        tasks = []
+        for picture in settled.pictures:
+            request = requests[picture.number]
+            if picture.state is PictureState.WAITING:
+                tasks.append(_Task(run, picture.number, request))
+            else:
+                run.left -= 1
+                run.steps[picture.number] = request.effective_steps
+        return tasks
+
+    def _batches(self, tasks: Sequence[_Task]) -> Iterator[Sequence[_Task]]:
+        for task in tasks:
+            yield (task,)
+
+    def _render(self, batch: Sequence[_Task]) -> Sequence[Future[None]]:
+        """W1 to W4 of a batch; hands each picture on to be marked."""
+        batch = [task for task in batch if not task.run.ended]
+        if not batch or self._stopping.is_set():
+            return ()
+        began = time.monotonic()
+        (task,) = batch
+        try:
+            rendered = self._service.render(
+                task.request,
+                lambda done, total: self._report(batch, done, total),
+                on_reserved=lambda record_id: self._link(task, record_id),
+            )
+        except Exception as error:  # noqa: BLE001  a firewall: one job must not end the worker
+            self._end_picture(task, error)
+            return ()
+        return (self._mark(task, rendered, began),)
+
+    def _report(self, batch: Sequence[_Task], done: int, total: int) -> None:
+        for task in batch:
+            task.run.steps[task.number] = done
+            data = {
+                "picture": task.number,
+                "step": done,
+                "of": total,
+                "steps_done": task.run.steps_done,
+                "steps_total": task.run.job.steps_total,
+            }
+            self._events.push(task.run.id, EventKind.STEP, data)
+        if self._aborting.is_set():
+            raise CancelledError("the service stops; the job goes on when it is back")
+        if all(task.run.ended for task in batch):
+            raise CancelledError("cancelled")
+
+    def _link(self, task: _Task, record_id: RecordId) -> None:
+        if not self._jobs.link(task.run.id, task.number, record_id, owner=task.run.owner):
+            task.run.lost.set()
+            raise CancelledError(f"another process runs job {task.run.id} now")
+
+    def _mark(self, task: _Task, rendered: Rendered, began: float) -> Future[None]:
+        if self._marking is None:
+            done: Future[None] = Future()
+            self._finish_picture(task, rendered, began)
+            done.set_result(None)
+            return done
+        self._room.acquire()
+        future = self._marking.submit(self._finish_picture, task, rendered, began)
+        future.add_done_callback(lambda _: self._room.release())
+        return future
+
+    def _finish_picture(self, task: _Task, rendered: Rendered, began: float) -> None:
+        """W5 to W9 of one picture."""
+        try:
+            if task.run.ended:
+                self._service.discard(rendered)
+                self._end_picture(task, CancelledError("cancelled"))
+                return
+            self._service.finish(rendered)
+        except Exception as error:  # noqa: BLE001  as above
+            self._end_picture(task, error)
+        else:
+            self._end_picture(task, None)
+            took = time.monotonic() - began
+            self._seconds += NEWEST_SHARE * (took - self._seconds)
+
+    # -- ends ----------------------------------------------------------------------------------
+
+    def _end_picture(self, task: _Task, error: Exception | None) -> None:
+        run = task.run
+        if self._goes_on_later(run, error):
+            return
+        state = self._jobs.end_picture(run.id, task.number, _state_for(error), owner=run.owner)
+        with self._lock:
+            run.left -= 1
+            if state is None:
+                run.lost.set()
+            elif state is PictureState.DONE:
+                run.steps[task.number] = task.request.effective_steps
+                if error is not None:
+                    log.error("job %s: delivered, but then: %s", run.id, error)
+            elif run.error is None or isinstance(run.error, ContentBlockedError):
+                run.error = _ours(run.id, error)
+
+    def _goes_on_later(self, run: _Run, error: Exception | None) -> bool:
+        """Whether a picture that ended so is for the next process, not lost."""
+        if run.lost.is_set() or isinstance(error, RegistryUnavailableError):
+            return True
+        aborted = isinstance(error, CancelledError) and self._aborting.is_set()
+        return aborted and not run.cancelled.is_set()
+
+    def _close(self, run: _Run) -> None:
+        """Ends a job, or gives it back when a part of it is still to be rendered."""
+        try:
+            if run.lost.is_set():
+                return
+            if run.left and not run.ended:
+                self._jobs.requeue(run.id, owner=run.owner, unharmed=self._stopping.is_set())
+                return
+            state = _final_state(run)
+            error = None if run.error is None else error_to_document(run.error)
+            if self._jobs.finish(run.id, state, error, owner=run.owner):
+                self._untidy = True
+                self._events.push(
+                    run.id, EventKind(state.value), final_data(self._jobs.get(run.id))
+                )
+                log.info("job %s ended %s", run.id, state)
+        finally:
+            self._runs.pop(run.id, None)
+
+    # -- the lease's thread --------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        forgotten = -FORGET_EVERY_S
+        while not self._ended.wait(self._beat_s):
+            try:
+                self._renew()
+                self._jobs.requeue_expired()
+                if time.monotonic() - forgotten > FORGET_EVERY_S:
+                    self._jobs.forget(finished_before=datetime.now(UTC) - self._retention)
+                    forgotten = time.monotonic()
+            except ProvenanceError as error:
+                log.warning("the job worker could not report: %s", error)
+            if not self._runs:
+                self._tidy()
+
+    def _tidy(self) -> None:
+        """Takes what people asked for out of the last place where it still stands."""
+        if self._untidy:
+            self._untidy = False
+            try:
+                self._jobs.tidy()
+            except ProvenanceError as error:
+                log.warning("the database's log could not be emptied yet: %s", error)
+                self._untidy = True
+
+    def _renew(self) -> None:
+        until = datetime.now(UTC) + self._lease
+        for run in list(self._runs.values()):
+            asked = self._jobs.beat(run.id, run.steps_done, owner=run.owner, lease_expires_at=until)
+            if asked is None:
+                run.lost.set()
+            elif asked:
+                run.cancelled.set()
+
+
+def _state_for(error: Exception | None) -> PictureState:
+    if error is None:
+        return PictureState.DONE
+    if isinstance(error, ContentBlockedError):
+        return PictureState.REFUSED
+    return PictureState.CANCELLED if isinstance(error, CancelledError) else PictureState.FAILED
+
+
+def _final_state(run: _Run) -> JobState:
+    if isinstance(run.error, ContentBlockedError):
+        return JobState.REFUSED
+    if run.error is not None and not isinstance(run.error, CancelledError):
+        return JobState.FAILED
+    if run.error is not None or (run.cancelled.is_set() and run.left):
+        return JobState.CANCELLED
+    return JobState.DONE
+
+
+def _ours(job_id: str, error: Exception | None) -> ProvenanceError:
+    if isinstance(error, ProvenanceError):
+        log.warning("job %s: %s", job_id, error)
+        return error
+    log.error("job %s broke", job_id, exc_info=error)
+    return ProvenanceError(f"internal error ({type(error).__name__}); see the log")
