@@ -11,23 +11,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
-from generator.marks import describe_asset
+from generator.marking import LocalMarker
 from generator.safety import check_image
 from provenance.errors import ContentBlockedError
 from provenance.manifest.claims import SoftwareAgent
-from provenance.types import Delivery, RecordKind, Refusal, RegistryRecord
+from provenance.types import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
+    from generator.marking import Marker
     from generator.marks import Marks
     from provenance.interfaces import Pipeline, RecordStore, SafetyChecker, Staged
     from provenance.types import (
+        Delivery,
         GenerationRequest,
         ModelRef,
         RasterImage,
         RecordId,
+        RegistryRecord,
         Reservation,
         SafetyPolicy,
         SafetyReport,
@@ -91,6 +94,7 @@ class GenerationService:
         sinks: Where every delivery goes, besides the caller's own.
         clock: The time now, UTC.
         claim_generator: Name and version of this service, for the record.
+        marker: Where W5 to W7 happen; None: here, with `marks`.
     """
 
     open_studio: Callable[[str | None], Studio]
@@ -100,6 +104,7 @@ class GenerationService:
     sinks: tuple[Sink, ...]
     clock: Callable[[], datetime]
     claim_generator: str
+    marker: Marker | None = None
 
     def generate(
         self,
@@ -184,39 +189,15 @@ class GenerationService:
         self._release(rendered.reservation.record_id)
 
     def _finish(self, rendered: Rendered, deliver_to: Sink | None) -> Delivery:
-        request, model, payload = rendered.request, rendered.model, rendered.reservation.payload
-        # W5
-        marked = self.marks.mark(rendered.raster, payload, request=request, model=model)
-        # W6
-        fingerprints = self.marks.fingerprint(marked.raster)
-        # W7
-        asset = self.marks.sign(
-            marked,
-            payload=payload,
-            fingerprints=fingerprints,
-            request=request,
-            model=model,
-            pipeline=rendered.pipeline,
-            safety=rendered.safety,
-            when=self.clock(),
-        )
-        record = RegistryRecord(
-            record_id=payload.record_id,
-            kind=RecordKind.GENERATED,
-            created_at=self.clock(),
-            asset=describe_asset(asset),
-            model=model,
-            parameters=self.marks.describe_request(request),
-            safety=rendered.safety,
-            watermark=marked.info,
-            fingerprints=fingerprints,
-            manifest_label=asset.manifest_label,
-            manifest_store=asset.manifest_store,
-            claim_generator=self.claim_generator,
-            time_stamped=asset.time_stamped,
-        )
-        self._commit_and_deliver(record, asset, deliver_to)
-        return Delivery(record, asset)
+        # W5 to W7
+        delivery = self._mark(rendered)
+        self._commit_and_deliver(delivery.record, delivery.asset, deliver_to)
+        return delivery
+
+    def _mark(self, rendered: Rendered) -> Delivery:
+        if self.marker is not None:
+            return self.marker(rendered)
+        return LocalMarker(self.marks, self.clock, self.claim_generator)(rendered)
 
     def _commit_and_deliver(
         self, record: RegistryRecord, asset: SignedAsset, deliver_to: Sink | None

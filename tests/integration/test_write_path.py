@@ -250,7 +250,7 @@ KILL_POINTS = {
     "W5": "generator.marks.Marks.mark",
     "W6": "generator.marks.Marks.fingerprint",
     "W7": "generator.marks.Marks.sign",
-    "W7b": "generator.service.describe_asset",
+    "W7b": "generator.marking.describe_asset",
     "W8": "registry.store.SqlRecordStore.commit",
     "W9": "deliver_to",
 }
