@@ -173,15 +173,14 @@ def _of_signature(report: ManifestReport) -> Iterator[str]:
 
 
 def _of_history(report: ManifestReport) -> Iterator[str]:
-    relationships = [one.relationship for one in report.ingredients]
-    if "parentOf" in relationships:
-        before = None if report.parent_claim is None else _BEFORE.get(report.parent_claim)
-        if before is not None:
-            yield f"The picture that was edited had credentials of its own: {before}."
-        elif report.history is History.UNKNOWN_INGREDIENT:
-            yield "The picture that was edited came without readable credentials of its own."
-    if "inputTo" in relationships and "parentOf" not in relationships:
-        yield "Another picture guided the machine; it is named among the ingredients."
+    parents = [one for one in report.ingredients if one.relationship == "parentOf"]
+    before = None if report.parent_claim is None else _BEFORE.get(report.parent_claim)
+    if parents and before is not None:
+        yield f"The picture that was edited had credentials of its own: {before}."
+    if any(one.manifest_label is None for one in parents):
+        yield "The picture that was edited came without readable credentials of its own."
+    if not parents and any(one.relationship == "inputTo" for one in report.ingredients):
+        yield "Something guided the machine that is named among the ingredients."
 
 
 _BEFORE = {

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from generator.marks import describe_asset
-from provenance.types import Delivery, RecordKind, RegistryRecord
+from generator.marks import describe_asset, kind_of
+from provenance.types import Delivery, RegistryRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +63,7 @@ class LocalMarker:
             payload=payload,
             fingerprints=fingerprints,
             request=request,
+            inputs=rendered.inputs,
             model=model,
             pipeline=rendered.pipeline,
             safety=rendered.safety,
@@ -70,11 +71,11 @@ class LocalMarker:
         )
         record = RegistryRecord(
             record_id=payload.record_id,
-            kind=RecordKind.GENERATED,
+            kind=kind_of(request),
             created_at=self.clock(),
             asset=describe_asset(asset),
             model=model,
-            parameters=self.marks.describe_request(request),
+            parameters=self.marks.describe_request(request, rendered.inputs),
             safety=rendered.safety,
             watermark=marked.info,
             fingerprints=fingerprints,

@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from generator.visible_label import LABEL_CREATED, LABEL_EDITED, draw_label
 from provenance.errors import CapacityError
 from provenance.imaging import decode_image, encode_image, hash_pixels
-from provenance.manifest.claims import Claim, SoftwareAgent, TrainingUse
+from provenance.manifest.claims import Claim, ClaimShape, SoftwareAgent, TrainingUse
 from provenance.manifest.heal import split_shell
 from provenance.manifest.label import build_xmp
-from provenance.types import AssetInfo, Fingerprints, MediaType, RasterImage, SoftBinding
+from provenance.types import (
+    AssetInfo,
+    Fingerprints,
+    InputRole,
+    MediaType,
+    RasterImage,
+    RecordKind,
+    SoftBinding,
+)
 from provenance.watermark.marking import (
     MIN_PSNR_DB,
     STRESS_JPEG_QUALITY,
@@ -28,6 +37,7 @@ from provenance.watermark.payload import CODED_BITS
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from generator.inputs import InputFacts
     from provenance.interfaces import Embedder, Hasher, WatermarkCodec
     from provenance.manifest.signing import ManifestSigner
     from provenance.types import (
@@ -41,7 +51,7 @@ if TYPE_CHECKING:
     )
     from provenance.watermark.payload import WatermarkKey
 
-__all__ = ["ClaimTerms", "Marks", "describe_asset"]
+__all__ = ["ClaimTerms", "Marks", "describe_asset", "kind_of", "shape_of"]
 
 WATERMARK_BINDING_VERSION = "1"
 """First part of a watermark binding's value, ``version*payload``, as the field writes it."""
@@ -56,12 +66,14 @@ class ClaimTerms:
         namespace: Reverse domain of our own keys.
         training_use: What the owner allows training sets to do.
         include_prompt: Whether the operator opted in to writing prompts.
+        label_text: Of the visible label; empty means our own words.
     """
 
     generator: SoftwareAgent
     namespace: str
     training_use: TrainingUse
     include_prompt: bool
+    label_text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +88,19 @@ class Marks:
     terms: ClaimTerms
     min_psnr_db: float = MIN_PSNR_DB
 
-    def describe_request(self, request: GenerationRequest) -> dict[str, Scalar]:
-        """What of a request goes into record and manifest: prompts only as keyed hashes."""
+    def describe_request(
+        self, request: GenerationRequest, inputs: InputFacts | None = None
+    ) -> dict[str, Scalar]:
+        """What of a request goes into record and manifest: prompts only as keyed hashes.
+
+        Args:
+            request: What was asked for.
+            inputs: What its init image is; None without one.
+        """
         facts: dict[str, Scalar] = {
             "seed": request.seed,
             "steps": request.steps,
+            "effective_steps": request.effective_steps,
             "guidance": request.guidance,
             "width": request.width_px,
             "height": request.height_px,
@@ -90,7 +110,13 @@ class Marks:
             facts["negative_prompt_hmac"] = self._hash_text(request.negative_prompt)
         if self.terms.include_prompt:
             facts["prompt"] = request.prompt
-        return facts
+        if request.scheduler is not None:
+            facts["scheduler"] = request.scheduler
+        if request.loras:
+            facts["loras"] = ", ".join(f"{one.name}:{one.scale:g}" for one in request.loras)
+        if request.visible_label:
+            facts["visible_label"] = self.label_text(request)
+        return facts | _describe_inputs(request, inputs)
 
     def mark(
         self,
@@ -100,9 +126,10 @@ class Marks:
         request: GenerationRequest,
         model: ModelRef,
     ) -> MarkedImage:
-        """W5: watermark, unsigned second carrier, encoding, read-back from the encoded bytes.
+        """W5: visible label, watermark, unsigned second carrier, encoding, read-back.
 
         Raises:
+            BackendUnavailableError: A visible label is asked for and cannot be drawn.
             CapacityError: The picture is too small for the codec.
             ReadBackError: No strength within the limits could be read back.
         """
@@ -110,7 +137,10 @@ class Marks:
             ai_system=model.name,
             ai_system_version=model.revision,
             creator_tool=f"{self.terms.generator.name} {self.terms.generator.version}",
+            digital_source_type=shape_of(request).source_type,
         )
+        if request.visible_label:
+            image = draw_label(image, self.label_text(request))
         return embed_mark(
             image,
             payload if self.carries_record_id(image) else None,
@@ -142,6 +172,12 @@ class Marks:
         """Whether there is room for a record id; rivaGan's 32 bits hold a presence mark only."""
         return self.codec.capacity_bits(image.width_px, image.height_px) >= CODED_BITS
 
+    def label_text(self, request: GenerationRequest) -> str:
+        """What the visible label says."""
+        if self.terms.label_text:
+            return self.terms.label_text
+        return LABEL_EDITED if kind_of(request) is RecordKind.EDITED else LABEL_CREATED
+
     def fingerprint(self, image: RasterImage) -> Fingerprints:
         """W6: of the pixels that will be delivered."""
         embedding = None if self.embedder is None else self.embedder.encode(image)
@@ -154,6 +190,7 @@ class Marks:
         payload: WatermarkPayload,
         fingerprints: Fingerprints,
         request: GenerationRequest,
+        inputs: InputFacts | None = None,
         model: ModelRef,
         pipeline: SoftwareAgent,
         safety: SafetyReport,
@@ -172,12 +209,15 @@ class Marks:
             watermark=self._watermark_binding(payload, marked),
             watermark_agent=SoftwareAgent(self.codec.name, self.codec.alg.rpartition(".")[2]),
             fingerprints=self._fingerprint_bindings(fingerprints),
-            parameters=_public_parameters(self.describe_request(request)),
+            parameters=_public_parameters(self.describe_request(request, inputs)),
             prompt_hash=self._hash_text(request.prompt),
             prompt=request.prompt if self.terms.include_prompt else None,
             safety=safety,
             training_use=self.terms.training_use,
             namespace=self.terms.namespace,
+            shape=shape_of(request),
+            ingredients=() if inputs is None else (inputs.ingredient,),
+            visible_label=self.label_text(request) if request.visible_label else None,
         )
         return self.signer.sign(marked.encoded, claim)
 
@@ -199,6 +239,39 @@ class Marks:
         return hmac.digest(secret, text.encode("utf-8"), hashlib.sha256).hex()
 
 
+def kind_of(request: GenerationRequest) -> RecordKind:
+    """What the record calls the picture: edited when it is a version of its init image."""
+    is_edit = request.init_image is not None and request.input_role is InputRole.EDIT
+    return RecordKind.EDITED if is_edit else RecordKind.GENERATED
+
+
+def shape_of(request: GenerationRequest) -> ClaimShape:
+    """How the manifest begins; the same question as `kind_of`."""
+    is_edit = kind_of(request) is RecordKind.EDITED
+    return ClaimShape.OPENED if is_edit else ClaimShape.CREATED
+
+
+def _describe_inputs(request: GenerationRequest, inputs: InputFacts | None) -> dict[str, Scalar]:
+    if request.init_image is None:
+        return {}
+    facts: dict[str, Scalar] = {
+        "strength": request.strength,
+        "input_role": request.input_role.value,
+        "input_sha256": request.init_image.sha256,
+    }
+    if request.mask is not None:
+        facts["mask_sha256"] = hash_pixels(request.mask)
+    if inputs is not None:
+        facts["parent_state"] = inputs.ingredient.state.value
+        if inputs.ingredient.manifest_label is not None:
+            facts["parent_manifest"] = inputs.ingredient.manifest_label
+        if inputs.record_id is not None:
+            facts["parent_record"] = inputs.record_id
+        if inputs.restored:
+            facts["parent_restored"] = True
+    return facts
+
+
 def describe_asset(asset: SignedAsset) -> AssetInfo:
     """The delivered file by digests and sizes, with the shell that heals stripped copies."""
     shell = split_shell(asset.image.data, asset.image.media_type)
@@ -216,8 +289,9 @@ def describe_asset(asset: SignedAsset) -> AssetInfo:
 
 
 def _public_parameters(facts: Parameters) -> dict[str, Scalar]:
-    """What the manifest says under our namespace; prompt and its hash have fields of their own."""
-    return {name: value for name, value in facts.items() if not name.startswith("prompt")}
+    """What the manifest says under our namespace; prompt, its hash and the label have their own."""
+    own = ("prompt", "visible_label")
+    return {name: value for name, value in facts.items() if not name.startswith(own)}
 
 
 def _save_as_jpeg(image: RasterImage) -> RasterImage:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
+    from generator.inputs import InputFacts
     from generator.marking import Marker
     from generator.marks import Marks
     from provenance.interfaces import Pipeline, RecordStore, SafetyChecker, Staged
@@ -67,6 +68,7 @@ class Rendered:
 
     Attributes:
         request: What was asked for.
+        inputs: What its init image is.
         reservation: The id that the picture will carry.
         raster: The pixels, unmarked: they leave the service through `finish` alone.
         model: The model that rendered it.
@@ -75,6 +77,7 @@ class Rendered:
     """
 
     request: GenerationRequest
+    inputs: InputFacts | None
     reservation: Reservation
     raster: RasterImage = field(repr=False)
     model: ModelRef
@@ -88,6 +91,7 @@ class GenerationService:
 
     Attributes:
         open_studio: Answers the loaded model that a request names.
+        examine: Says what the init image of a request is.
         safety_policy: What happens to flagged pictures.
         marks: W5 to W7.
         store: The registry.
@@ -98,6 +102,7 @@ class GenerationService:
     """
 
     open_studio: Callable[[str | None], Studio]
+    examine: Callable[[GenerationRequest], InputFacts | None]
     safety_policy: SafetyPolicy
     marks: Marks
     store: RecordStore
@@ -142,14 +147,17 @@ class GenerationService:
                 ask the registry after a crash whether the picture was delivered.
 
         Raises:
-            InputError: The model is unknown or cannot do what is asked.
+            InputError: The model is unknown or cannot do what is asked, or the init image cannot
+                be what it shall be.
             CapacityError: The size is too small for the watermark codec.
             GenerationError: The pipeline could not render.
             ContentBlockedError: The safety policy blocked the picture; a refusal is recorded.
             RegistryError: No id could be reserved, or the refusal could not be written.
         """
-        # W1: the request is valid by construction; the model is pinned by its digest.
+        # W1: the request is valid by construction, its inputs are examined, the model is pinned
+        # by its digest.
         self.marks.check_capacity(request)
+        inputs = self.examine(request)
         studio = self.open_studio(request.model)
         # W2: an id that nobody else has, before pixels exist.
         reservation = self.store.reserve()
@@ -161,7 +169,7 @@ class GenerationService:
             safety = check_image(studio.checker, raster, self.safety_policy)
             model = studio.pipeline.model
             agent = SoftwareAgent(model.family or "pipeline", studio.pipeline.version)
-            rendered = Rendered(request, reservation, raster, model, agent, safety)
+            rendered = Rendered(request, inputs, reservation, raster, model, agent, safety)
             if safety.blocked:
                 self._refuse(rendered)
         return rendered
@@ -223,7 +231,7 @@ class GenerationService:
                 record_id=record_id,
                 created_at=self.clock(),
                 model=rendered.model,
-                parameters=self.marks.describe_request(rendered.request),
+                parameters=self.marks.describe_request(rendered.request, rendered.inputs),
                 safety=safety,
                 reason=reason,
             )

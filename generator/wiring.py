@@ -10,6 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from generator.inputs import InputExaminer
 from generator.job_events import EventHub
 from generator.job_worker import JobWorker
 from generator.jobs import JobService
@@ -24,7 +25,7 @@ from provenance.manifest.pki import make_private_folder
 from provenance.manifest.selftest import run_self_test
 from provenance.manifest.wiring import build_manifest_signer, build_trust
 from provenance.plugins import load_backend
-from provenance.watermark.wiring import build_codec, open_current_key
+from provenance.watermark.wiring import build_codec, build_mark_reader, open_current_key
 from registry.jobs import JobStore
 from registry.wiring import open_asset_store, open_registry
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from registry.store import SqlRecordStore
 
 __all__ = ["Generator", "build_generator"]
+
+MAX_LABEL_CHARACTERS = 60
+"""What fits into the corner of a picture of 512 pixels and can still be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +79,13 @@ def build_generator(settings: Settings, *, model: str | None = None) -> Generato
     store = open_registry(settings)
     assets = open_asset_store(settings) if settings.registry.keep_assets else None
     pool = _build_pool(settings, model)
+    marks = _build_marks(settings, signer)
+    reader = build_mark_reader(settings)
     service = GenerationService(
         open_studio=pool.open,
+        examine=InputExaminer(store, marks.hasher, None if reader is None else reader.read),
         safety_policy=settings.safety.policy,
-        marks=_build_marks(settings, signer),
+        marks=marks,
         store=store,
         sinks=() if assets is None else (_keep_in(assets),),
         clock=lambda: datetime.now(UTC),
@@ -165,9 +172,18 @@ def _build_marks(settings: Settings, signer: ManifestSigner) -> Marks:
             namespace=settings.manifest.namespace,
             training_use=_training_use(settings.manifest.training_use),
             include_prompt=settings.manifest.include_prompt,
+            label_text=_label_text(settings.generator.label_text),
         ),
         min_psnr_db=settings.watermark.min_psnr_db,
     )
+
+
+def _label_text(text: str) -> str:
+    if len(text) > MAX_LABEL_CHARACTERS or not text.isprintable():
+        raise ConfigError(
+            f"generator.label_text must be one line of at most {MAX_LABEL_CHARACTERS} characters"
+        )
+    return text.strip()
 
 
 def _training_use(text: str) -> TrainingUse:

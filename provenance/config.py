@@ -86,6 +86,10 @@ class GeneratorSettings:
         allowed_models: What HTTP requests may name besides `model`.
         max_batch: Most pictures in one request, 1 to 64.
         batch_size: Most pictures rendered together, 1 to 64: they are held in memory together.
+        label_text: What the visible label says where a request asks for one, at most 60
+            characters; empty means "AI-generated", and "AI-edited" on an edited picture.
+        keep_inputs: Keep prompt, init image and mask, encrypted, so that `countermark reproduce`
+            can render a picture again.
     """
 
     model: str = ""
@@ -102,6 +106,8 @@ class GeneratorSettings:
     allowed_models: tuple[str, ...] = ()
     max_batch: Annotated[int, Range(1, 64)] = 8
     batch_size: Annotated[int, Range(1, 64)] = 4
+    label_text: str = ""
+    keep_inputs: bool = True
 
 
 @dataclass(frozen=True, slots=True)

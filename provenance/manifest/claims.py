@@ -21,15 +21,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from provenance.types import ModelRef, Parameters, SafetyReport, SoftBinding
+    from provenance.types import EncodedImage, ModelRef, Parameters, SafetyReport, SoftBinding
 
 __all__ = [
     "DEFAULT_NAMESPACE",
     "Claim",
     "ClaimShape",
+    "Ingredient",
+    "IngredientState",
+    "Relationship",
     "SoftwareAgent",
     "TrainingUse",
     "build_manifest",
+    "describe_ingredients",
     "model_identifier",
     "validate_manifest",
 ]
@@ -65,10 +69,67 @@ class ClaimShape(StrEnum):
     """How the picture came to be, which decides the manifest's first action.
 
     Source: C2PA 2.5 "Actions": `c2pa.created` needs a digitalSourceType; `c2pa.opened` refers to
-    a parentOf ingredient instead. Only CREATED is built today.
+    a parentOf ingredient instead.
+
+    Members:
+        CREATED: It is new; other pictures may have guided it (inputTo).
+        OPENED: It is an edited version of another picture (parentOf).
     """
 
     CREATED = "created"
+    OPENED = "opened"
+
+    @property
+    def source_type(self) -> DigitalSourceType:
+        """What the model's part in it is called."""
+        if self is ClaimShape.CREATED:
+            return DigitalSourceType.TRAINED_ALGORITHMIC_MEDIA
+        return DigitalSourceType.COMPOSITE_WITH_TRAINED_ALGORITHMIC_MEDIA
+
+
+class Relationship(StrEnum):
+    """What an ingredient is to the picture. Source: C2PA 2.5 "Ingredient"."""
+
+    PARENT = "parentOf"
+    INPUT = "inputTo"
+
+
+class IngredientState(StrEnum):
+    """What an ingredient's own credentials were worth when it was taken in.
+
+    Members:
+        NONE: It has none.
+        CLEAN: They are intact.
+        DAMAGED: They do not validate, or cannot be read at all.
+        REMOTE: They are kept elsewhere and were not fetched.
+    """
+
+    NONE = "none"
+    CLEAN = "clean"
+    DAMAGED = "damaged"
+    REMOTE = "remote"
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredient:
+    """A picture that the new one was made from; see `provenance.manifest.ingredients`.
+
+    Attributes:
+        relationship: What it is to the picture.
+        image: The bytes as they came.
+        title: Shown by viewers; never a stranger's file name.
+        state: What its credentials are worth.
+        manifest_label: Its own active manifest; None when there is none that can be read.
+        is_readable: Whether the engine reads such a file, so that its credentials come along.
+            Otherwise the manifest describes it.
+    """
+
+    relationship: Relationship
+    image: EncodedImage = field(repr=False)
+    title: str
+    state: IngredientState
+    manifest_label: str | None = None
+    is_readable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +163,10 @@ class Claim:
         training_use: Entry of the training-mining assertion.
         namespace: Reverse domain for our own keys.
         title: Shown by viewers; None leaves it out.
-        digital_source_type: Of the first action.
         shape: Which actions are written.
+        ingredients: What it was made from. OPENED needs one parent; CREATED has none, and takes
+            no ingredient with credentials: those belong to a picture that is edited.
+        visible_label: The text that was drawn onto the picture, if any.
     """
 
     generator: SoftwareAgent
@@ -120,8 +183,9 @@ class Claim:
     training_use: TrainingUse = TrainingUse.NOT_ALLOWED
     namespace: str = DEFAULT_NAMESPACE
     title: str | None = None
-    digital_source_type: str = DigitalSourceType.TRAINED_ALGORITHMIC_MEDIA
     shape: ClaimShape = ClaimShape.CREATED
+    ingredients: tuple[Ingredient, ...] = ()
+    visible_label: str | None = None
 
     def __post_init__(self) -> None:
         if not _NAMESPACE.fullmatch(self.namespace):
@@ -134,7 +198,19 @@ class Claim:
             raise InputError("a watermark binding and the codec that wrote it go together")
         if self.prompt_hash is not None and not _HEX_SHA256.fullmatch(self.prompt_hash):
             raise InputError("prompt_hash must be 64 hex digits, a keyed hash of the prompt")
+        self._check_ingredients()
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
+
+    def _check_ingredients(self) -> None:
+        parents = [i for i in self.ingredients if i.relationship is Relationship.PARENT]
+        if len(parents) != (self.shape is ClaimShape.OPENED):
+            raise InputError("an edited picture has exactly one parent, a created one has none")
+        signed = any(i.state is not IngredientState.NONE for i in self.ingredients)
+        if self.shape is ClaimShape.CREATED and signed:
+            raise InputError(
+                "a picture with Content Credentials cannot be the input of a new creation: edit "
+                "it instead, so that its history goes on"
+            )
 
     @property
     def soft_bindings(self) -> tuple[SoftBinding, ...]:
@@ -164,6 +240,47 @@ def build_manifest(claim: Claim) -> dict[str, Any]:
         definition["title"] = claim.title
     validate_manifest(definition)
     return definition
+
+
+def describe_ingredients(
+    claim: Claim,
+) -> tuple[tuple[dict[str, Any], EncodedImage | None], ...]:
+    """Each ingredient as the engine takes it, with the file that it shall read, if it can.
+
+    Source: C2PA 2.5 "Ingredient"; appendix "Status codes", `manifest.inaccessible.malformed`.
+    """
+    described = []
+    for number, one in enumerate(claim.ingredients):
+        definition: dict[str, Any] = {
+            "title": one.title,
+            "format": one.image.media_type.value,
+            "relationship": one.relationship.value,
+            "label": _ingredient_label(number),
+        }
+        if not one.is_readable and one.state is IngredientState.DAMAGED:
+            definition["validation_results"] = _UNREADABLE
+        described.append((definition, one.image if one.is_readable else None))
+    return tuple(described)
+
+
+_UNREADABLE = {
+    "activeManifest": {
+        "success": [],
+        "informational": [],
+        "failure": [
+            {
+                "code": "manifest.inaccessible.malformed",
+                "explanation": "the manifest store of this ingredient cannot be read",
+            }
+        ],
+    },
+    "specVersion": SPEC_VERSION,
+}
+
+
+def _ingredient_label(number: int) -> str:
+    # Ties an action to its ingredient inside the definition; the engine puts a hashed URI there.
+    return f"ingredient_{number}"
 
 
 def model_identifier(model: ModelRef) -> str:
@@ -211,19 +328,40 @@ def _assertion(label: str, data: dict[str, Any]) -> dict[str, Any]:
 
 def _actions(claim: Claim) -> Iterable[dict[str, Any]]:
     when = claim.when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    parents, inputs = (_ids_of(claim, one) for one in (Relationship.PARENT, Relationship.INPUT))
+    if claim.shape is ClaimShape.OPENED:
+        yield {"action": "c2pa.opened", "when": when, "parameters": {"ingredientIds": parents}}
     yield {
-        "action": "c2pa.created",
+        "action": "c2pa.created" if claim.shape is ClaimShape.CREATED else "c2pa.edited",
         "when": when,
-        "digitalSourceType": str(claim.digital_source_type),
+        "digitalSourceType": str(claim.shape.source_type),
         "softwareAgent": _agent(claim.pipeline),
-        "parameters": _parameters(claim),
+        "parameters": ({"ingredientIds": inputs} if inputs else {}) | _parameters(claim),
     }
+    if claim.visible_label is not None:
+        yield {
+            "action": "c2pa.edited",
+            "when": when,
+            "softwareAgent": _agent(claim.generator),
+            "parameters": {
+                "description": "A label for people was drawn onto the picture.",
+                f"{claim.namespace}.visible_label": claim.visible_label,
+            },
+        }
     if claim.watermark_agent is not None:
         yield {
             "action": "c2pa.watermarked.bound",
             "when": when,
             "softwareAgent": _agent(claim.watermark_agent),
         }
+
+
+def _ids_of(claim: Claim, relationship: Relationship) -> list[str]:
+    return [
+        _ingredient_label(number)
+        for number, one in enumerate(claim.ingredients)
+        if one.relationship is relationship
+    ]
 
 
 def _agent(agent: SoftwareAgent) -> dict[str, str]:
@@ -322,10 +460,20 @@ def _check_actions(data: Mapping[str, Any], *, has_soft_binding: bool) -> None:
         raise ManifestError("the first action, and no other, must be c2pa.created or c2pa.opened")
     if names[0] == "c2pa.created" and "digitalSourceType" not in actions[0]:
         raise ManifestError("c2pa.created needs a digitalSourceType")
+    if names[0] == "c2pa.opened":
+        _check_opened(actions)
     if "c2pa.watermarked.bound" in names and not has_soft_binding:
         raise ManifestError("c2pa.watermarked.bound needs a c2pa.soft-binding in the same manifest")
     for action in actions:
         _check_action(action)
+
+
+def _check_opened(actions: Sequence[Mapping[str, Any]]) -> None:
+    if "digitalSourceType" in actions[0]:
+        raise ManifestError("c2pa.opened takes no digitalSourceType: its parent has its own")
+    parents = (actions[0].get("parameters") or {}).get("ingredientIds") or []
+    if len(parents) != 1:
+        raise ManifestError("c2pa.opened must refer to exactly one parentOf ingredient")
 
 
 def _check_action(action: Mapping[str, Any]) -> None:

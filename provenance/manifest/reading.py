@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from provenance.manifest.trust import TrustSettings
 
-__all__ = ["interpret", "read_manifest", "read_store_bytes"]
+__all__ = ["credential_without_reading", "interpret", "read_manifest", "read_store_bytes"]
 
 _MAX_CODES = 500
 _MAX_SHOWN_CODES = 50
@@ -72,12 +72,13 @@ def read_manifest(
     """
     reading = sdk.read_store(data, media_type, trust=trust, manifest_store=manifest_store)
     if isinstance(reading, sdk.ReadFailure):
-        return ManifestReport(credential=_credential_without_reading(reading, data))
+        return ManifestReport(credential=credential_without_reading(reading, data))
     found = Credential.EMBEDDED if manifest_store is None else Credential.RECOVERED
     return interpret(reading, credential=found)
 
 
-def _credential_without_reading(failure: sdk.ReadFailure, data: bytes) -> Credential:
+def credential_without_reading(failure: sdk.ReadFailure, data: bytes) -> Credential:
+    """What a file that the engine gives no reading of carries."""
     if failure is sdk.ReadFailure.REMOTE_NOT_FETCHED:
         return Credential.REMOTE_NOT_FETCHED
     has_marker = any(marker in data for marker in _STORE_MARKERS)

@@ -29,7 +29,7 @@ from provenance.manifest.structure import has_too_many_parts
 from provenance.manifest.trust import ACCEPTED_EKUS, AnchorKind, TrustSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from provenance.interfaces import Signer
@@ -43,7 +43,7 @@ __all__ = [
     "engine_version",
     "read_store",
     "readable_media_types",
-    "sign_created",
+    "sign_standard",
     "sign_update",
 ]
 
@@ -241,19 +241,22 @@ def _settings(anchors: list[dict[str, str]]) -> dict[str, Any]:
 # -- signing -----------------------------------------------------------------------------------
 
 
-def sign_created(
+def sign_standard(
     image: EncodedImage,
     definition: Mapping[str, Any],
     *,
+    ingredients: Sequence[tuple[Mapping[str, Any], EncodedImage | None]] = (),
     signer: Signer,
     tsa_url: str | None,
     deadline_s: float,
 ) -> SignedStore:
-    """Signs a manifest with a `c2pa.created` action into an image without a manifest.
+    """Signs a standard manifest into an image without a manifest.
 
     Args:
         image: PNG, JPEG or WebP without a manifest.
         definition: From `provenance.manifest.claims.build_manifest`.
+        ingredients: From `provenance.manifest.claims.describe_ingredients`. The engine reads the
+            files under the same safe settings, and records what it found wrong with them.
         signer: Answers the signature.
         tsa_url: Time-stamp authority, or None.
         deadline_s: How long to wait, seconds; counts only where a time-stamp is asked for.
@@ -263,9 +266,16 @@ def sign_created(
         TimestampError: The signature was made, but no time-stamp came within the deadline.
     """
     settings = _settings([])
+    described = [dict(one) for one, source in ingredients if source is None]
+    whole = dict(definition) | ({"ingredients": described} if described else {})
 
     def build() -> Any:
-        return c2pa.Builder(json.dumps(definition), context=_writing_context(settings))
+        builder = c2pa.Builder(json.dumps(whole), context=_writing_context(settings))
+        for one, source in ingredients:
+            if source is not None:
+                stream = io.BytesIO(source.data)
+                builder.add_ingredient(json.dumps(one), source.media_type.value, stream)
+        return builder
 
     return _sign(image, build, signer=signer, tsa_url=tsa_url, deadline_s=deadline_s)
 

@@ -14,7 +14,12 @@ from urllib.parse import urlsplit
 
 from provenance.errors import ConfigError, SigningError, TimestampError
 from provenance.manifest import sdk
-from provenance.manifest.claims import SPEC_VERSION, build_manifest
+from provenance.manifest.claims import (
+    SPEC_VERSION,
+    IngredientState,
+    build_manifest,
+    describe_ingredients,
+)
 from provenance.manifest.reading import read_manifest
 from provenance.manifest.source_types import classify_source_type
 from provenance.manifest.trust import no_trust
@@ -22,6 +27,7 @@ from provenance.types import (
     WRITABLE_MEDIA_TYPES,
     Credential,
     EncodedImage,
+    History,
     Integrity,
     ManifestReport,
     MediaType,
@@ -30,6 +36,8 @@ from provenance.types import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from provenance.interfaces import Signer
     from provenance.manifest.claims import Claim, SoftwareAgent
 
@@ -88,8 +96,9 @@ class ManifestSigner:
         """Signs `claim` into `image` and reads it back.
 
         Args:
-            image: PNG, JPEG or WebP without a manifest: a fresh `c2pa.created` over an existing
-                manifest would drop its history without a word.
+            image: PNG, JPEG or WebP without a manifest: signing over an existing one would drop
+                its history without a word. A picture that was edited goes into the claim, as
+                parent.
             claim: What to say of it.
 
         Raises:
@@ -100,12 +109,14 @@ class ManifestSigner:
         """
         _require_unsigned(image)
         definition = build_manifest(claim)
-        signed, is_stamped = self._sign_with_policy(image, definition)
+        ingredients = describe_ingredients(claim)
+        signed, is_stamped = self._sign_with_policy(image, definition, ingredients)
         report = _read_back(signed.data, image, expect_stamp=is_stamped)
         if report.soft_bindings != claim.soft_bindings:
             raise SigningError("not delivered: the soft bindings did not come back as signed")
-        if report.ambiguous or report.claim is not classify_source_type(claim.digital_source_type):
+        if report.ambiguous or report.claim is not classify_source_type(claim.shape.source_type):
             raise SigningError("not delivered: the actions did not come back as signed")
+        _check_ingredients(report, claim)
         return _asset(signed, image, report)
 
     def add_late_timestamp(self, image: EncodedImage, generator: SoftwareAgent) -> SignedAsset:
@@ -154,22 +165,34 @@ class ManifestSigner:
         return _asset(signed, image, report)
 
     def _sign_with_policy(
-        self, image: EncodedImage, definition: dict[str, object]
+        self,
+        image: EncodedImage,
+        definition: Mapping[str, object],
+        ingredients: Sequence[tuple[Mapping[str, object], EncodedImage | None]],
     ) -> tuple[sdk.SignedStore, bool]:
         if self._tsa_url is not None:
             try:
-                return self._sign_once(image, definition, self._tsa_url), True
+                return self._sign_once(image, definition, ingredients, self._tsa_url), True
             except TimestampError as error:
                 if self._policy is TimestampPolicy.FAIL_CLOSED:
                     raise
                 logger.warning("signing without a time-stamp: %s", error)
-        return self._sign_once(image, definition, None), False
+        return self._sign_once(image, definition, ingredients, None), False
 
     def _sign_once(
-        self, image: EncodedImage, definition: dict[str, object], tsa_url: str | None
+        self,
+        image: EncodedImage,
+        definition: Mapping[str, object],
+        ingredients: Sequence[tuple[Mapping[str, object], EncodedImage | None]],
+        tsa_url: str | None,
     ) -> sdk.SignedStore:
-        return sdk.sign_created(
-            image, definition, signer=self._signer, tsa_url=tsa_url, deadline_s=self._timeout_s
+        return sdk.sign_standard(
+            image,
+            definition,
+            ingredients=ingredients,
+            signer=self._signer,
+            tsa_url=tsa_url,
+            deadline_s=self._timeout_s,
         )
 
 
@@ -189,6 +212,16 @@ def _require_unsigned(image: EncodedImage) -> None:
         "this image carries a manifest already; signing it as newly created would drop its "
         "history without a word"
     )
+
+
+def _check_ingredients(report: ManifestReport, claim: Claim) -> None:
+    found = [(one.relationship, one.manifest_label) for one in report.ingredients]
+    if found != [(one.relationship.value, one.manifest_label) for one in claim.ingredients]:
+        raise SigningError("not delivered: the ingredients did not come back as signed")
+    for one, back in zip(claim.ingredients, report.ingredients, strict=True):
+        is_damaged = one.state is IngredientState.DAMAGED
+        if is_damaged and back.state is not History.DAMAGED_INGREDIENT:
+            raise SigningError("not delivered: the damage of an ingredient was not recorded")
 
 
 def _read_back(data: bytes, source: EncodedImage, *, expect_stamp: bool) -> ManifestReport:

@@ -69,7 +69,7 @@ def trusting(*roots, tsa=()):
 
 def sign_raw(signer, definition, *, picture=None, tsa_url=None):
     """Signs whatever it is given: an attacker does not use our rules."""
-    return sdk.sign_created(
+    return sdk.sign_standard(
         picture or unsigned_picture(),
         {"claim_generator_info": [{"name": "x", "version": "1"}]} | definition,
         signer=signer,

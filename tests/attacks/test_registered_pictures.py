@@ -189,7 +189,7 @@ def signed_as_photograph(authority: ThrowawayAuthority, picture: EncodedImage) -
             }
         ],
     }
-    return sdk.sign_created(
+    return sdk.sign_standard(
         picture, definition, signer=authority.issue().signer, tsa_url=None, deadline_s=10
     ).data
 

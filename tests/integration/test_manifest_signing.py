@@ -109,7 +109,7 @@ def test_formats_that_we_do_not_write_are_read(signer, trust, media_type):
     out = io.BytesIO()
     Image.linear_gradient("L").convert("RGB").save(out, media_type.name)
     picture = EncodedImage(out.getvalue(), media_type)
-    signed = sdk.sign_created(
+    signed = sdk.sign_standard(
         picture, build_manifest(sample_claim()), signer=signer, tsa_url=None, deadline_s=1
     )
     report = read_manifest(signed.data, media_type, trust=trust)
@@ -250,7 +250,7 @@ def test_engine_signs_what_our_rules_forbid_so_the_rules_are_needed(signer):
     claim = {"claim_generator_info": [{"name": "x", "version": "1"}]}
     bogus = {"action": "c2pa.created", "digitalSourceType": "http://example.org/bogus"}
     actions = {"label": "c2pa.actions.v2", "data": {"actions": [bogus]}}
-    signed = sdk.sign_created(
+    signed = sdk.sign_standard(
         unsigned_picture(), claim | {"assertions": [actions]}, signer=signer, tsa_url=None,
         deadline_s=1,
     )  # fmt: skip
