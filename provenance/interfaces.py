@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Refusal,
         RegistryRecord,
         Reservation,
+        SealedInputs,
     )
 
 
@@ -211,12 +212,23 @@ class RecordStore(Protocol):
     def release(self, record_id: RecordId) -> None:
         """Ends a reservation without a record; the id stays used. Unknown ids are ignored."""
 
-    def commit(self, record: RegistryRecord) -> LogHead:
-        """Writes record and log leaf in one transaction (W8).
+    def commit(self, record: RegistryRecord, inputs: SealedInputs | None = None) -> LogHead:
+        """Writes record, kept inputs and log leaf in one transaction (W8).
+
+        Args:
+            record: What was made.
+            inputs: What it was made from, encrypted; None keeps nothing.
 
         Raises:
             PayloadConflictError: The id is not reserved, has expired, or has a record.
+            InputError: `inputs` belong to another record.
         """
+
+    def kept_inputs(self, record_id: RecordId) -> SealedInputs | None:
+        """What the record's picture was made from; None when it is not kept, or was erased."""
+
+    def erase_inputs(self, record_id: RecordId) -> bool:
+        """Forgets what the record's picture was made from; answers whether anything was kept."""
 
     def refuse(self, refusal: Refusal) -> LogHead:
         """Writes a refusal and its log leaf in one transaction; ends the reservation.

@@ -168,7 +168,7 @@ def _set_up_sqlite(engine: Engine, busy_timeout_s: float, mode: _SqliteMode) -> 
         # FULL, not NORMAL: a commit that power loss can undo would leave a delivered picture
         # without its record.
         cursor.execute("PRAGMA synchronous = FULL")
-        # Prompts of jobs that ended are overwritten, not merely unlinked.
+        # What is deleted, prompts of jobs or erased inputs, is overwritten and not merely unlinked.
         cursor.execute("PRAGMA secure_delete = ON")
         if not serving:
             # A property of the file from then on.

@@ -28,7 +28,27 @@ if TYPE_CHECKING:
 
 __all__ = ["RecordView", "RefusalView", "record_view", "refusal_view"]
 
-PUBLIC_PARAMETERS = ("seed", "steps", "guidance", "width", "height", "strength", "scheduler")
+PUBLIC_PARAMETERS = (
+    "seed",
+    "steps",
+    "effective_steps",
+    "guidance",
+    "width",
+    "height",
+    "scheduler",
+    "loras",
+    "strength",
+    "input_role",
+    "input_sha256",
+    "mask_sha256",
+    "parent_state",
+    "parent_manifest",
+    "parent_record",
+    "parent_restored",
+    "visible_label",
+    "preview_of",
+    "preview_step",
+)
 """None of them describes what a person asked for in words."""
 
 ParameterValue = str | int | float | bool | None

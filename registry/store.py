@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -22,7 +22,7 @@ from provenance.errors import (
     RegistryError,
     RegistryUnavailableError,
 )
-from provenance.types import LogHead, RecordId, Reservation
+from provenance.types import LogHead, RecordId, Reservation, SealedInputs
 from registry.engine import (
     DEFAULT_BUSY_TIMEOUT_S,
     describe_url,
@@ -37,6 +37,7 @@ from registry.log import EMPTY_HEAD, LeafKind, commit_leaf, extend_head, hash_le
 from registry.serialise import record_to_row, refusal_to_row, row_to_record, row_to_refusal
 from registry.tables import (
     HEAD_REVISION,
+    KeptInputsRow,
     LogLeafRow,
     RecordRow,
     RefusalRow,
@@ -241,14 +242,16 @@ class SqlRecordStore:
 
     # -- writing -------------------------------------------------------------------------------
 
-    def commit(self, record: RegistryRecord) -> LogHead:
-        """Writes record and log leaf in one transaction (W8).
+    def commit(self, record: RegistryRecord, inputs: SealedInputs | None = None) -> LogHead:
+        """Writes record, kept inputs and log leaf in one transaction (W8).
 
         Raises:
             PayloadConflictError: The id is not reserved, has expired, or has a record.
-            InputError: A parameter is no finite number.
+            InputError: A parameter is no finite number, or `inputs` belong to another record.
             RegistryUnavailableError: The database cannot be reached.
         """
+        if inputs is not None and inputs.record_id != record.record_id:
+            raise InputError(f"the inputs are those of record {inputs.record_id}, not of this one")
         row = record_to_row(record, log_index=0)
         data = commit_leaf(record)
         with self._write() as session:
@@ -258,7 +261,44 @@ class SqlRecordStore:
                 if part is not None:
                     part.log_index = index
             session.add(row)
+            if inputs is not None:
+                session.flush()  # no relationship tells the session which row comes first
+                session.add(
+                    KeptInputsRow(
+                        record_id=inputs.record_id,
+                        key_id=inputs.key_id,
+                        wrapped_key=inputs.wrapped_key,
+                        sealed=inputs.sealed,
+                    )
+                )
         return head
+
+    def erase_inputs(self, record_id: RecordId) -> bool:
+        """Forgets what the record's picture was made from; answers whether anything was kept.
+
+        Raises:
+            RegistryUnavailableError: The database cannot be reached.
+        """
+        with self._write() as session:
+            erased = session.scalar(
+                delete(KeptInputsRow)
+                .where(KeptInputsRow.record_id == record_id)
+                .returning(KeptInputsRow.record_id)
+            )
+        if erased is not None:
+            self._empty_write_ahead_log()
+        return erased is not None
+
+    def _empty_write_ahead_log(self) -> None:
+        """SQLite's log still holds the pages as they were; a reader may hold that up."""
+        if self._engine.dialect.name != "sqlite":
+            return
+        with translated_errors(self._url):
+            raw = self._engine.raw_connection()
+            try:
+                raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                raw.close()
 
     def refuse(self, refusal: Refusal) -> LogHead:
         """Writes a refusal and its log leaf in one transaction; ends the reservation.
@@ -306,6 +346,18 @@ class SqlRecordStore:
                 "or was not delivered; check the id"
             )
         return found
+
+    def kept_inputs(self, record_id: RecordId) -> SealedInputs | None:
+        """What the record's picture was made from; None when it is not kept, or was erased.
+
+        Raises:
+            RegistryUnavailableError: The database cannot be reached.
+        """
+        with self._read() as session:
+            row = session.get(KeptInputsRow, record_id)
+            if row is None:
+                return None
+            return SealedInputs(RecordId(row.record_id), row.key_id, row.wrapped_key, row.sealed)
 
     def find_refusal(self, record_id: RecordId) -> Refusal | None:
         """The refusal with this id."""

@@ -3,7 +3,8 @@
 Every type here means the same on SQLite and on PostgreSQL. What the log vouches for (records,
 refusals and their parts) is added, never changed, and neither secret nor personal; of a
 reservation only the state changes. Jobs are work in progress: they change, they hold what a person
-asked for until they end, and they are forgotten (docs/adr/0012).
+asked for until they end, and they are forgotten (docs/adr/0012). Kept inputs are encrypted, and
+deleted when somebody asks for it (docs/adr/0011).
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ __all__ = [
     "JobPictureRow",
     "JobRow",
     "JobState",
+    "KeptInputsRow",
     "LogLeafRow",
     "PerceptualHashRow",
     "PictureState",
@@ -53,7 +55,7 @@ __all__ = [
     "UtcDateTime",
 ]
 
-HEAD_REVISION = "0002"
+HEAD_REVISION = "0004"
 """The migration that these mappings describe. Kept here so that opening a store needs no Alembic;
 a test compares it with the head of the migration folder."""
 
@@ -379,3 +381,21 @@ class JobInputRow(Base):
     )
     sha256: Mapped[str] = mapped_column(String(SHA256_HEX_CHARACTERS), primary_key=True)
     data: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class KeptInputsRow(Base):
+    """What a picture was made from: all fields of `provenance.types.SealedInputs`.
+
+    Not under the log, so that it can be erased. Deleting the row erases the key with the inputs.
+    """
+
+    __tablename__ = "kept_inputs"
+
+    record_id: Mapped[str] = mapped_column(
+        String(RECORD_ID_CHARACTERS),
+        ForeignKey("records.record_id", ondelete="CASCADE"),
+        primary_key=True,
+    )
+    key_id: Mapped[str] = mapped_column(String(16))
+    wrapped_key: Mapped[bytes] = mapped_column(LargeBinary)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)

@@ -43,6 +43,7 @@ from provenance.types import (
     SafetyPolicy,
     SafetyReport,
     Scalar,
+    SealedInputs,
     WatermarkInfo,
 )
 
@@ -60,6 +61,7 @@ __all__ = [
     "build_hash",
     "build_record",
     "build_refusal",
+    "build_sealed_inputs",
     "counting_bytes",
     "keep_asset",
 ]
@@ -190,6 +192,11 @@ def build_refusal(record_id: RecordId, *, created_at: datetime = START) -> Refus
         safety=build_safety(score=0.97),
         reason="nsfw scored 0.97, at or above its threshold 0.80",
     )
+
+
+def build_sealed_inputs(record_id: RecordId) -> SealedInputs:
+    """Something that looks sealed."""
+    return SealedInputs(record_id, "0123456789abcdef", b"\x00key" * 15, b"\x00sealed" * 50)
 
 
 def assert_same_record(found: RegistryRecord, expected: RegistryRecord) -> None:
@@ -380,6 +387,46 @@ class RecordStoreTests:
             store.commit(build_record(record_id, parameters={"guidance": float("nan")}))
         store.commit(build_record(record_id))
         assert store.count() == 1
+
+    # -- kept inputs -------------------------------------------------------------------------
+
+    def test_commit_keeps_inputs_beside_the_record(self, store: RecordStore) -> None:
+        record = build_record(store.reserve().record_id)
+        inputs = build_sealed_inputs(record.record_id)
+        head = store.commit(record, inputs)
+        assert store.kept_inputs(record.record_id) == inputs
+        assert_same_record(store.get(record.record_id), record)
+        assert head.size == 1  # they are not under the log, so that they can be erased
+
+    def test_erase_forgets_inputs_and_nothing_else(self, store: RecordStore) -> None:
+        kept, erased = (build_record(store.reserve().record_id) for _ in range(2))
+        for record in (kept, erased):
+            store.commit(record, build_sealed_inputs(record.record_id))
+        head = store.log_head()
+        assert store.erase_inputs(erased.record_id) is True
+        assert store.erase_inputs(erased.record_id) is False
+        assert store.kept_inputs(erased.record_id) is None
+        assert store.kept_inputs(kept.record_id) is not None
+        assert_same_record(store.get(erased.record_id), erased)
+        assert store.log_head() == head
+
+    def test_inputs_are_kept_only_where_they_are_given(self, store: RecordStore) -> None:
+        record = self.commit_new(store)
+        assert store.kept_inputs(record.record_id) is None
+        assert store.erase_inputs(RecordId("f" * 16)) is False
+
+    def test_commit_refuses_the_inputs_of_another_record(self, store: RecordStore) -> None:
+        record = build_record(store.reserve().record_id)
+        with pytest.raises(InputError, match="inputs"):
+            store.commit(record, build_sealed_inputs(RecordId("e" * 16)))
+        store.commit(record)
+        assert store.count() == 1
+
+    def test_a_commit_that_conflicts_keeps_no_inputs(self, store: RecordStore) -> None:
+        record = self.commit_new(store)
+        with pytest.raises(PayloadConflictError):
+            store.commit(record, build_sealed_inputs(record.record_id))
+        assert store.kept_inputs(record.record_id) is None
 
     def test_commit_extends_the_log_by_one_leaf(self, store: RecordStore) -> None:
         heads = [store.log_head()]

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         PerceptualHash,
         Refusal,
         RegistryRecord,
+        SealedInputs,
     )
 
 __all__ = ["MemoryAssetStore", "MemoryRecordStore"]
@@ -73,6 +74,7 @@ class MemoryRecordStore:
         self._used: dict[RecordId, str] = {}
         self.records: dict[RecordId, RegistryRecord] = {}
         self.refusals: dict[RecordId, Refusal] = {}
+        self.inputs: dict[RecordId, SealedInputs] = {}
         self._head = LogHead(size=0, digest=hashlib.sha256(b"").hexdigest())
 
     def reserve(self) -> Reservation:
@@ -91,13 +93,26 @@ class MemoryRecordStore:
             if self._live.pop(record_id, None) is not None:
                 self._used[record_id] = "released"
 
-    def commit(self, record: RegistryRecord) -> LogHead:
-        """Keeps record and log entry."""
+    def commit(self, record: RegistryRecord, inputs: SealedInputs | None = None) -> LogHead:
+        """Keeps record, inputs and log entry."""
         _require_finite(record.parameters)
+        if inputs is not None and inputs.record_id != record.record_id:
+            raise InputError(f"the inputs are those of record {inputs.record_id}")
         with self._lock:
             self._use(record.record_id, "committed")
             self.records[record.record_id] = record
+            if inputs is not None:
+                self.inputs[record.record_id] = inputs
             return self._append(record.record_id, record.asset.sha256)
+
+    def kept_inputs(self, record_id: RecordId) -> SealedInputs | None:
+        """What the record's picture was made from."""
+        return self.inputs.get(record_id)
+
+    def erase_inputs(self, record_id: RecordId) -> bool:
+        """Forgets what the record's picture was made from."""
+        with self._lock:
+            return self.inputs.pop(record_id, None) is not None
 
     def refuse(self, refusal: Refusal) -> LogHead:
         """Keeps refusal and log entry."""

@@ -75,6 +75,7 @@ from provenance.types.records import (
     RecordKind,
     Refusal,
     RegistryRecord,
+    SealedInputs,
 )
 from provenance.types.safety import SafetyPolicy, SafetyReport
 from provenance.types.verdicts import Assurance, Origin, Verdict
@@ -131,6 +132,7 @@ __all__ = [
     "SafetyPolicy",
     "SafetyReport",
     "Scalar",
+    "SealedInputs",
     "SignedAsset",
     "SignerTrust",
     "SigningTime",

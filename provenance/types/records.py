@@ -33,6 +33,7 @@ __all__ = [
     "RecordKind",
     "Refusal",
     "RegistryRecord",
+    "SealedInputs",
 ]
 
 
@@ -186,3 +187,24 @@ class EmbeddingNeighbour:
 
     record_id: RecordId
     cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class SealedInputs:
+    """What a picture was rendered from, encrypted; see `registry.kept_inputs`.
+
+    Attributes:
+        record_id: Whose inputs they are; the encryption is bound to it.
+        key_id: Public name of the master key that wraps the record's own key.
+        wrapped_key: The record's own key, encrypted. Without it nothing can be read again.
+        sealed: The inputs, encrypted under the record's own key.
+    """
+
+    record_id: RecordId
+    key_id: str
+    wrapped_key: bytes = field(repr=False)
+    sealed: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        parse_record_id(self.record_id)
+        require(bool(self.wrapped_key) and bool(self.sealed), "sealed inputs must not be empty")

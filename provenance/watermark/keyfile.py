@@ -1,16 +1,13 @@
-"""The watermark key on disk: made once, private, never logged.
+"""The watermark key on disk; see `provenance.keylines`.
 
-A file holds one key a line in hex, the current one first; older lines stay readable, so marks of a
-retired key are still recognised (EU Code of Practice 2.1.4).
+Marks of a retired key are still recognised (EU Code of Practice 2.1.4).
 """
 
 from __future__ import annotations
 
-import stat
 from typing import TYPE_CHECKING
 
-from provenance.errors import ConfigError
-from provenance.files import StagedFile
+from provenance.keylines import make_key_lines, read_key_lines
 from provenance.watermark.payload import WatermarkKey
 
 if TYPE_CHECKING:
@@ -19,8 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["make_key_file", "read_key_file"]
 
-SECRET_BYTES = 32
-"""Equal to the hash that keys are derived with (SHA-256); more would add nothing."""
+_WHAT = "watermark key"
 
 
 def make_key_file(path: Path, *, random_bytes: Callable[[int], bytes]) -> tuple[WatermarkKey, ...]:
@@ -34,12 +30,8 @@ def make_key_file(path: Path, *, random_bytes: Callable[[int], bytes]) -> tuple[
         ConfigError: The file exists but is unusable.
         DeliveryError: It cannot be written.
     """
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        line = random_bytes(SECRET_BYTES).hex() + "\n"
-        # Of several processes that start together one key wins, and all of them read that one.
-        StagedFile(path, line.encode("ascii"), mode=0o600).publish_new()
-    return read_key_file(path)
+    secrets = make_key_lines(path, what=_WHAT, random_bytes=random_bytes)
+    return tuple(WatermarkKey(one) for one in secrets)
 
 
 def read_key_file(path: Path) -> tuple[WatermarkKey, ...]:
@@ -48,24 +40,8 @@ def read_key_file(path: Path) -> tuple[WatermarkKey, ...]:
     Raises:
         ConfigError: Missing, readable by others, or not hex; names the file and the remedy.
     """
-    try:
-        mode = path.stat().st_mode
-        text = path.read_text(encoding="ascii")
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"watermark key {path} does not exist; check watermark.key_file, or leave it empty: "
-            "then the first `countermark generate` makes a key in the home folder"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"watermark key {path} cannot be read: {error}") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(f"watermark key {path} can be read by others; run: chmod 600 {path}")
-    keys = []
-    for number, line in enumerate(text.split(), 1):
-        try:
-            keys.append(WatermarkKey(bytes.fromhex(line)))
-        except ValueError as error:
-            raise ConfigError(f"watermark key {path}, line {number}, is not hex") from error
-    if not keys:
-        raise ConfigError(f"watermark key {path} is empty; restore it from a backup")
-    return tuple(keys)
+    remedy = (
+        "check watermark.key_file, or leave it empty: then the first `countermark generate` makes "
+        "a key in the home folder"
+    )
+    return tuple(WatermarkKey(one) for one in read_key_lines(path, what=_WHAT, remedy=remedy))

@@ -6,14 +6,26 @@ import pytest
 from provenance.errors import InputError, ManifestError
 from provenance.manifest.claims import (
     Claim,
+    ClaimShape,
+    Ingredient,
+    IngredientState,
+    Relationship,
     SoftwareAgent,
     TrainingUse,
     build_manifest,
+    describe_ingredients,
     model_identifier,
     validate_manifest,
 )
 from provenance.testing.manifests import sample_claim
-from provenance.types import ModelRef, SafetyPolicy, SafetyReport, SoftBinding
+from provenance.types import (
+    EncodedImage,
+    MediaType,
+    ModelRef,
+    SafetyPolicy,
+    SafetyReport,
+    SoftBinding,
+)
 
 TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
@@ -160,8 +172,98 @@ def test_claim_refuses_what_cannot_be_said(changes, word):
     ],
 )
 def test_unknown_source_type_is_not_signed(source_type):
+    definition = build_manifest(sample_claim())
+    definition["assertions"][0]["data"]["actions"][0]["digitalSourceType"] = source_type
     with pytest.raises(ManifestError, match="digitalSourceType"):
-        build_manifest(sample_claim(digital_source_type=source_type))
+        validate_manifest(definition)
+
+
+# -- ingredients -------------------------------------------------------------------------------
+
+
+def ingredient(relationship=Relationship.PARENT, state=IngredientState.CLEAN, **more):
+    picture = EncodedImage(b"bytes", MediaType.JPEG)
+    return Ingredient(relationship, picture, "init_image", state, **more)
+
+
+def opened(**changes):
+    return sample_claim(**({"shape": ClaimShape.OPENED, "ingredients": (ingredient(),)} | changes))
+
+
+def test_edited_picture_is_opened_then_edited_then_watermarked():
+    first, edited, watermarked = assertion(build_manifest(opened()), "c2pa.actions.v2")["actions"]
+    assert first == {
+        "action": "c2pa.opened",
+        "when": "2026-11-23T12:00:00Z",
+        "parameters": {"ingredientIds": ["ingredient_0"]},
+    }
+    assert edited["action"] == "c2pa.edited"
+    assert edited["digitalSourceType"].endswith("/compositeWithTrainedAlgorithmicMedia")
+    assert edited["parameters"]["org.countermark.steps"] == 20
+    assert watermarked["action"] == "c2pa.watermarked.bound"
+
+
+def test_guiding_input_is_named_by_the_creation():
+    claim = sample_claim(ingredients=(ingredient(Relationship.INPUT, IngredientState.NONE),))
+    created = assertion(build_manifest(claim), "c2pa.actions.v2")["actions"][0]
+    assert created["action"] == "c2pa.created"
+    assert created["parameters"]["ingredientIds"] == ["ingredient_0"]
+    ((described, source),) = describe_ingredients(claim)
+    assert described["relationship"] == "inputTo"
+    assert source == EncodedImage(b"bytes", MediaType.JPEG)
+
+
+def test_ingredient_that_the_engine_cannot_read_is_described_with_its_damage():
+    claim = opened(ingredients=(ingredient(state=IngredientState.DAMAGED, is_readable=False),))
+    ((described, source),) = describe_ingredients(claim)
+    assert source is None
+    (failure,) = described["validation_results"]["activeManifest"]["failure"]
+    assert failure["code"] == "manifest.inaccessible.malformed"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shape": ClaimShape.OPENED},
+        {"shape": ClaimShape.OPENED, "ingredients": (ingredient(), ingredient())},
+        {"ingredients": (ingredient(),)},
+    ],
+)
+def test_only_an_edited_picture_has_a_parent_and_exactly_one(changes):
+    with pytest.raises(InputError, match="exactly one parent"):
+        sample_claim(**changes)
+
+
+@pytest.mark.parametrize(
+    "state", [IngredientState.CLEAN, IngredientState.DAMAGED, IngredientState.REMOTE]
+)
+def test_creation_over_a_signed_input_is_refused(state):
+    with pytest.raises(InputError, match="edit it instead"):
+        sample_claim(ingredients=(ingredient(Relationship.INPUT, state),))
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"digitalSourceType": TRAINED}, "takes no digitalSourceType"),
+        ({"parameters": {}}, "exactly one parentOf"),
+    ],
+)
+def test_opened_refers_to_its_parent_and_says_nothing_else(change, word):
+    definition = build_manifest(opened())
+    definition["assertions"][0]["data"]["actions"][0].update(change)
+    with pytest.raises(ManifestError, match=word):
+        validate_manifest(definition)
+
+
+def test_visible_label_is_a_step_of_its_own():
+    actions = assertion(
+        build_manifest(sample_claim(visible_label="AI-generated")), "c2pa.actions.v2"
+    )
+    label = actions["actions"][1]
+    assert label["action"] == "c2pa.edited"
+    assert label["parameters"]["org.countermark.visible_label"] == "AI-generated"
+    assert "digitalSourceType" not in label
 
 
 @pytest.mark.parametrize("alg", ["pdq", "org countermark pdq", "org..pdq"])
