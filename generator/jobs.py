@@ -111,7 +111,7 @@ class JobService:
         events: EventHub,
         *,
         resolve_model: Callable[[str | None], str | None],
-        check: Callable[[GenerationRequest], None],
+        check: Callable[[GenerationRequest], object],
         digest: Callable[[bytes], str],
         max_queue: int,
     ) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
+from generator.kept import pack_inputs
 from generator.marking import LocalMarker
 from generator.safety import check_image
 from provenance.errors import ContentBlockedError
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
         ModelRef,
         RasterImage,
         RecordId,
-        RegistryRecord,
         Reservation,
         SafetyPolicy,
         SafetyReport,
+        SealedInputs,
         SignedAsset,
     )
 
@@ -95,6 +96,7 @@ class GenerationService:
         safety_policy: What happens to flagged pictures.
         marks: W5 to W7.
         store: The registry.
+        seal: Encrypts what a picture was made from, to be kept; None keeps nothing.
         sinks: Where every delivery goes, besides the caller's own.
         clock: The time now, UTC.
         claim_generator: Name and version of this service, for the record.
@@ -106,6 +108,7 @@ class GenerationService:
     safety_policy: SafetyPolicy
     marks: Marks
     store: RecordStore
+    seal: Callable[[RecordId, bytes], SealedInputs] | None
     sinks: tuple[Sink, ...]
     clock: Callable[[], datetime]
     claim_generator: str
@@ -156,8 +159,7 @@ class GenerationService:
         """
         # W1: the request is valid by construction, its inputs are examined, the model is pinned
         # by its digest.
-        self.marks.check_capacity(request)
-        inputs = self.examine(request)
+        inputs = self.check(request)
         studio = self.open_studio(request.model)
         # W2: an id that nobody else has, before pixels exist.
         reservation = self.store.reserve()
@@ -173,6 +175,20 @@ class GenerationService:
             if safety.blocked:
                 self._refuse(rendered)
         return rendered
+
+    def check(self, request: GenerationRequest) -> InputFacts | None:
+        """W1 without the model: what can be refused before a request waits in a queue.
+
+        Returns:
+            What the init image is; None without one.
+
+        Raises:
+            InputError: The init image cannot be what it shall be.
+            CapacityError: The size is too small for the watermark codec.
+            RegistryError: The registry could not be asked.
+        """
+        self.marks.check_capacity(request)
+        return self.examine(request)
 
     def finish(self, rendered: Rendered, deliver_to: Sink | None = None) -> Delivery:
         """W5 to W9: marks, signs, registers and delivers; needs no model.
@@ -199,8 +215,13 @@ class GenerationService:
     def _finish(self, rendered: Rendered, deliver_to: Sink | None) -> Delivery:
         # W5 to W7
         delivery = self._mark(rendered)
-        self._commit_and_deliver(delivery.record, delivery.asset, deliver_to)
+        self._commit_and_deliver(delivery, self._keep(rendered), deliver_to)
         return delivery
+
+    def _keep(self, rendered: Rendered) -> SealedInputs | None:
+        if self.seal is None:
+            return None
+        return self.seal(rendered.reservation.record_id, pack_inputs(rendered.request))
 
     def _mark(self, rendered: Rendered) -> Delivery:
         if self.marker is not None:
@@ -208,14 +229,14 @@ class GenerationService:
         return LocalMarker(self.marks, self.clock, self.claim_generator)(rendered)
 
     def _commit_and_deliver(
-        self, record: RegistryRecord, asset: SignedAsset, deliver_to: Sink | None
+        self, delivery: Delivery, kept: SealedInputs | None, deliver_to: Sink | None
     ) -> None:
         staged: list[Staged] = []
         try:
             for sink in (*self.sinks, *(() if deliver_to is None else (deliver_to,))):
-                staged.append(sink(asset))  # noqa: PERF401  what is staged must be discarded
-            # W8: record and log leaf in one transaction.
-            self.store.commit(record)
+                staged.append(sink(delivery.asset))  # noqa: PERF401  what is staged must be discarded
+            # W8: record, kept inputs and log leaf in one transaction.
+            self.store.commit(delivery.record, kept)
             # W9: only now bytes leave.
             for one in staged:
                 one.publish()

@@ -27,7 +27,7 @@ from provenance.manifest.wiring import build_manifest_signer, build_trust
 from provenance.plugins import load_backend
 from provenance.watermark.wiring import build_codec, build_mark_reader, open_current_key
 from registry.jobs import JobStore
-from registry.wiring import open_asset_store, open_registry
+from registry.wiring import open_asset_store, open_input_vault, open_registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +87,7 @@ def build_generator(settings: Settings, *, model: str | None = None) -> Generato
         safety_policy=settings.safety.policy,
         marks=marks,
         store=store,
+        seal=open_input_vault(settings).seal if settings.generator.keep_inputs else None,
         sinks=() if assets is None else (_keep_in(assets),),
         clock=lambda: datetime.now(UTC),
         claim_generator=f"{settings.manifest.claim_generator} {version('countermark')}",
@@ -119,7 +120,7 @@ def _build_jobs(
         worker,
         events,
         resolve_model=pool.resolve,
-        check=service.marks.check_capacity,
+        check=service.check,
         digest=lambda sent: hmac.digest(secret, sent, hashlib.sha256).hex(),
         max_queue=settings.serve.max_queue,
     )

@@ -285,6 +285,11 @@ class Settings:
         return _path_or(self.watermark.key_file, self.keys_folder / "watermark.key")
 
     @property
+    def inputs_key_file(self) -> Path:
+        """Master key of kept inputs: it opens them, so it never lies in the database."""
+        return self.keys_folder / "inputs.key"
+
+    @property
     def signing_chain_file(self) -> Path:
         return _path_or(self.manifest.chain_file, self.keys_folder / "chain.pem")
 

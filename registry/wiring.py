@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from registry.assets import LocalAssetStore
 from registry.engine import make_engine, stored_revision
+from registry.kept_inputs import InputVault, open_vault
 from registry.store import SqlRecordStore, open_store
 from registry.tables import HEAD_REVISION
 
 if TYPE_CHECKING:
     from provenance.config import Settings
 
-__all__ = ["open_asset_store", "open_registry"]
+__all__ = ["open_asset_store", "open_input_vault", "open_registry"]
 
 
 def open_registry(settings: Settings) -> SqlRecordStore:
@@ -38,6 +39,16 @@ def open_registry(settings: Settings) -> SqlRecordStore:
 def open_asset_store(settings: Settings) -> LocalAssetStore:
     """The folder of delivered bytes of a deployment."""
     return LocalAssetStore(settings.assets_folder)
+
+
+def open_input_vault(settings: Settings) -> InputVault:
+    """What seals and opens kept inputs; makes its key on first use.
+
+    Raises:
+        ConfigError: The key file is unusable.
+        DeliveryError: It cannot be written.
+    """
+    return open_vault(settings.inputs_key_file)
 
 
 def _revision(url: str) -> str | None:
