@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
@@ -16,6 +16,7 @@ from generator.job_worker import JobWorker
 from generator.jobs import JobService
 from generator.marks import ClaimTerms, Marks
 from generator.pipelines.weights import WeightFormats
+from generator.reproduce import Reproducer
 from generator.service import GenerationService, Sink
 from generator.studios import StudioPool, open_checker
 from provenance.errors import ConfigError
@@ -25,6 +26,7 @@ from provenance.manifest.pki import make_private_folder
 from provenance.manifest.selftest import run_self_test
 from provenance.manifest.wiring import build_manifest_signer, build_trust
 from provenance.plugins import load_backend
+from provenance.watermark.keyfile import read_key_file
 from provenance.watermark.wiring import build_codec, build_mark_reader, open_current_key
 from registry.jobs import JobStore
 from registry.wiring import open_asset_store, open_input_vault, open_registry
@@ -35,9 +37,10 @@ if TYPE_CHECKING:
     from provenance.config import Settings
     from provenance.interfaces import AssetStore, Pipeline, RecordStore
     from provenance.manifest.signing import ManifestSigner
+    from provenance.types import WatermarkInfo
     from registry.store import SqlRecordStore
 
-__all__ = ["Generator", "build_generator"]
+__all__ = ["Generator", "build_generator", "build_reproducer"]
 
 MAX_LABEL_CHARACTERS = 60
 """What fits into the corner of a picture of 512 pixels and can still be read."""
@@ -99,6 +102,35 @@ def build_generator(settings: Settings, *, model: str | None = None) -> Generato
         pool.resolve,
         partial(run_self_test, signer, trust=build_trust(settings)),
         partial(_build_jobs, settings, store, pool),
+    )
+
+
+def build_reproducer(settings: Settings, *, model: str | None = None) -> Reproducer:
+    """Composes the audit that renders registered pictures again. Changes nothing.
+
+    Args:
+        settings: Of the deployment.
+        model: Overrides the model that the picture was asked for from.
+
+    Raises:
+        ProvenanceError: Keys, registry or a backend are unusable.
+    """
+    marks = _build_marks(settings, build_manifest_signer(settings))
+
+    def marks_for(info: WatermarkInfo) -> Marks | None:
+        keys = {one.key_id: one for one in read_key_file(settings.watermark_key_file)}
+        key = keys.get(info.key_id)
+        if key is None:
+            return None
+        codec = load_backend("countermark.codecs", info.codec)()
+        return replace(marks, codec=codec, key=key)
+
+    return Reproducer(
+        store=open_registry(settings),
+        vault=open_input_vault(settings),
+        open_pipeline=lambda name: _build_pool(settings, model or name).open(None).pipeline,
+        marks_for=marks_for,
+        assets=open_asset_store(settings) if settings.registry.keep_assets else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""``countermark registry``: upgrade, show, list, check."""
+"""``countermark registry``: upgrade, show, list, check, erase-inputs."""
 
 # Typer reads these annotations at run time, so nothing here is imported for typing alone.
 from typing import TYPE_CHECKING, Annotated, Any
@@ -84,6 +84,29 @@ def check_command(as_json: AsJson = False) -> None:
         _print_report(report)
     if report.problems:
         raise typer.Exit(ExitCode.ENVIRONMENT)
+
+
+@app.command("erase-inputs")
+def erase_inputs_command(
+    record_id: Annotated[str, typer.Argument(metavar="ID", help="16 hex digits.")],
+    as_json: AsJson = False,
+) -> None:
+    """Erase what a picture was made from: prompt, init image, mask, and their key.
+
+    The record stays, and so does its place in the log.
+    """
+    from provenance.cli import print_json
+    from provenance.types import parse_record_id
+
+    store = _open_store()
+    record = store.get(parse_record_id(record_id))
+    erased = store.erase_inputs(record.record_id)
+    if as_json:
+        print_json({"record_id": record.record_id, "erased": erased})
+    elif erased:
+        typer.echo(f"the inputs of record {record.record_id} are erased")
+    else:
+        typer.echo(f"no inputs of record {record.record_id} are kept")
 
 
 def _open_store() -> "SqlRecordStore":
