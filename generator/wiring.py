@@ -81,6 +81,11 @@ def build_generator(settings: Settings, *, model: str | None = None) -> Generato
     signer = build_manifest_signer(settings)
     store = open_registry(settings)
     assets = open_asset_store(settings) if settings.registry.keep_assets else None
+    if assets is not None:
+        assets.recover(
+            lambda sha256: store.find_by_file_hash(sha256) is not None,
+            abandoned_after_s=settings.registry.reservation_lifetime_s,
+        )
     pool = _build_pool(settings, model)
     marks = _build_marks(settings, signer)
     reader = build_mark_reader(settings)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from job_store_suite import JobStoreTests
 
 from provenance.errors import RegistryUnavailableError
 from provenance.testing.stores import RecordStoreTests, build_record
@@ -85,6 +86,14 @@ class TestPostgresqlRecordStore(RecordStoreTests):
         yield build
         for store in opened:
             store.close()
+
+
+class TestPostgresqlJobStore(JobStoreTests):
+    @pytest.fixture
+    def records(self, url):
+        store = open_store(url)
+        yield store
+        store.close()
 
 
 def test_migrations_go_up_and_down_and_agree_with_the_mappings(url):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from provenance.testing.twins_generation import GradientPipeline, LuminanceChecker
 from provenance.types import RasterImage
 
@@ -35,3 +37,22 @@ def load_second_refusing_checker(**options: object) -> SecondRefusingChecker:
     """A checker that flags every picture but the first."""
     del options
     return SecondRefusingChecker()
+
+
+class SlowPipeline(GradientPipeline):
+    """Takes a quarter of a second for each step, so that tests can act between two of them."""
+
+    def render(self, request, on_step):
+        """Draws as `GradientPipeline` does, slowly."""
+
+        def slow(*progress: object) -> None:
+            time.sleep(0.25)
+            on_step(*progress)
+
+        return super().render(request, slow)
+
+
+def load_slow_pipeline(model: str | None = None, **options: object) -> SlowPipeline:
+    """A pipeline that draws slowly."""
+    del options
+    return SlowPipeline(model or "gradient")
