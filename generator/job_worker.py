@@ -16,7 +16,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from generator.job_documents import error_to_document, final_data, read_requests
+from generator.job_documents import (
+    document_to_error,
+    error_to_document,
+    final_data,
+    read_requests,
+)
 from generator.job_events import EventKind
 from generator.job_schedule import choose_jobs
 from provenance.errors import (
@@ -69,6 +74,7 @@ class _Run:
         error: The first thing that went wrong.
         cancelled: Somebody asked to end it.
         lost: Another worker has it.
+        closed: Its row says how it ended.
     """
 
     job: StoredJob
@@ -78,6 +84,7 @@ class _Run:
     error: ProvenanceError | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     lost: threading.Event = field(default_factory=threading.Event)
+    closed: bool = False
 
     @property
     def id(self) -> str:
@@ -255,8 +262,8 @@ class JobWorker:
             wait(marking)
         for future in marking:
             future.result()
-        for job in claimed:
-            self._close(self._runs[job.id])
+        for run in [run for run in self._runs.values() if run.owner == owner]:
+            self._close(run)
         return True
 
     def _open(self, job: StoredJob, owner: str) -> Sequence[_Task]:
@@ -268,6 +275,7 @@ class JobWorker:
             run.error = GenerationError(f"given up after {MAX_ATTEMPTS} attempts; see the log")
             return ()
         settled = self._jobs.settle(job.id)
+        run.error = self._error_of(settled)
         try:
             requests = read_requests(*self._jobs.load(job.id))
         except RegistryUnavailableError:
@@ -284,6 +292,18 @@ class JobWorker:
                 run.left -= 1
                 run.steps[picture.number] = request.effective_steps
         return tasks
+
+    def _error_of(self, job: StoredJob) -> ProvenanceError | None:
+        """What an earlier worker ran into; a refusal is known even if it died at that moment."""
+        if job.error is not None:
+            return document_to_error(job.error)
+        for picture in job.pictures:
+            if picture.state is PictureState.REFUSED and picture.record_id is not None:
+                refusal = self._jobs.find_refusal(picture.record_id)
+                if refusal is not None:
+                    said = f"{refusal.reason}; refusal {refusal.record_id} is recorded"
+                    return ContentBlockedError(said, refusal.safety, refusal.record_id)
+        return None
 
     def _batches(self, tasks: Sequence[_Task]) -> Iterator[Sequence[_Task]]:
         for task in tasks:
@@ -360,7 +380,16 @@ class JobWorker:
         run = task.run
         if self._goes_on_later(run, error):
             return
-        state = self._jobs.end_picture(run.id, task.number, _state_for(error), owner=run.owner)
+        with self._lock:
+            first = run.error is None or isinstance(run.error, ContentBlockedError)
+            said = _ours(run.id, error) if first and error is not None else run.error
+        state = self._jobs.end_picture(
+            run.id,
+            task.number,
+            _state_for(error),
+            owner=run.owner,
+            error=None if said is None else error_to_document(said),
+        )
         with self._lock:
             run.left -= 1
             if state is None:
@@ -369,8 +398,11 @@ class JobWorker:
                 run.steps[task.number] = task.request.effective_steps
                 if error is not None:
                     log.error("job %s: delivered, but then: %s", run.id, error)
-            elif run.error is None or isinstance(run.error, ContentBlockedError):
-                run.error = _ours(run.id, error)
+            else:
+                run.error = said
+            over = run.left == 0
+        if over:
+            self._close(run)
 
     def _goes_on_later(self, run: _Run, error: Exception | None) -> bool:
         """Whether a picture that ended so is for the next process, not lost."""
@@ -381,6 +413,10 @@ class JobWorker:
 
     def _close(self, run: _Run) -> None:
         """Ends a job, or gives it back when a part of it is still to be rendered."""
+        with self._lock:
+            run.closed, was_closed = True, run.closed
+        if was_closed:
+            return
         try:
             if run.lost.is_set():
                 return
@@ -452,7 +488,7 @@ def _final_state(run: _Run) -> JobState:
     return JobState.DONE
 
 
-def _ours(job_id: str, error: Exception | None) -> ProvenanceError:
+def _ours(job_id: str, error: Exception) -> ProvenanceError:
     if isinstance(error, ProvenanceError):
         log.warning("job %s: %s", job_id, error)
         return error

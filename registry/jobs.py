@@ -21,12 +21,14 @@ from sqlalchemy.orm import Session
 from provenance.errors import IdempotencyConflictError, QueueFullError, RecordNotFoundError
 from provenance.types import RecordId
 from registry.engine import translated_errors, writer
+from registry.serialise import row_to_refusal
 from registry.tables import (
     JobInputRow,
     JobPictureRow,
     JobRow,
     JobState,
     PictureState,
+    RefusalRow,
     ReservationRow,
     ReservationState,
     UtcDateTime,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Engine, Select
+
+    from provenance.types import Refusal
 
 __all__ = ["JobStore", "NewJob", "StoredJob", "StoredPicture", "WaitingJob"]
 
@@ -370,12 +374,25 @@ class JobStore:
             return linked is not None
 
     def end_picture(
-        self, job_id: str, number: int, state: PictureState, *, owner: str
+        self,
+        job_id: str,
+        number: int,
+        state: PictureState,
+        *,
+        owner: str,
+        error: Mapping[str, Any] | None = None,
     ) -> PictureState | None:
         """Writes down how a picture ended and answers it; None when the job is lost to another.
 
         The registry has the last word: a picture whose record stands is done, even when what came
         after the commit failed.
+
+        Args:
+            job_id: Whose picture.
+            number: Which one.
+            state: How it ended, as far as the worker knows.
+            owner: The worker.
+            error: What the job is to say for it, should it not be done.
         """
         with self._write() as session:
             row = self._owned(session, job_id, owner)
@@ -385,7 +402,15 @@ class JobStore:
             self._settle(session, picture)
             if picture.state == PictureState.WAITING:
                 picture.state = state.value
+            if picture.state != PictureState.DONE and error is not None:
+                row.error = dict(error)
             return PictureState(picture.state)
+
+    def find_refusal(self, record_id: RecordId) -> Refusal | None:
+        """Why a picture was refused."""
+        with self._read() as session:
+            row = session.get(RefusalRow, record_id)
+            return None if row is None else row_to_refusal(row)
 
     def beat(
         self, job_id: str, steps_done: int, *, owner: str, lease_expires_at: datetime
@@ -420,7 +445,8 @@ class JobStore:
         self._settle(session, *row.pictures)
         row.state = state.value
         row.finished_at = self._clock()
-        row.error = None if error is None else dict(error)
+        if row.error is None and error is not None:
+            row.error = dict(error)
         row.body = None
         row.owner = row.lease_expires_at = None
         if state is JobState.DONE:

@@ -185,6 +185,20 @@ class JobStoreTests:
         assert ended is PictureState.DONE
         assert jobs.get(job.id).pictures[0].record_id == record_id
 
+    def test_why_a_picture_failed_is_known_to_the_next_worker(
+        self, jobs: JobStore, clock: Clock
+    ) -> None:
+        job = jobs.add(a_job(1, 2), max_queue=9)
+        self.claim(jobs, clock, job.id)
+        why = {"kind": "X", "detail": "first"}
+        jobs.end_picture(job.id, 0, PictureState.FAILED, owner="one", error=why)
+        clock.now += SOON
+        jobs.requeue_expired()
+        self.claim(jobs, clock, job.id, owner="two")
+        assert jobs.settle(job.id).error == why
+        jobs.finish(job.id, JobState.FAILED, {"kind": "Y", "detail": "later"}, owner="two")
+        assert jobs.get(job.id).error == why
+
     def test_cancelling_ends_a_waiting_job_and_asks_for_a_running_one(
         self, jobs: JobStore, clock: Clock
     ) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Served"]
 
-READY_WITHIN_S = 120
+READY_WITHIN_S = 240
 
 
 def free_port() -> int:
