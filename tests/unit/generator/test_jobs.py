@@ -51,7 +51,7 @@ class GatedPipeline(GradientPipeline):
 
         def gated(done, total):
             self.began.set()
-            assert self.gate.wait(20)
+            assert self.gate.wait(180)
             on_step(done, total)
 
         return super().render(request, gated)
@@ -84,7 +84,7 @@ class Deployment:
     def close(self) -> None:
         self.pipeline.gate.set()
         for service in self.running:
-            service.stop(20)
+            service.stop(180)
 
 
 @pytest.fixture
@@ -99,13 +99,13 @@ def seeds(*numbers: int) -> tuple[GenerationRequest, ...]:
 
 
 def ended(service: JobService, job: Job) -> Job:
-    found = asyncio.run(service.wait(job.id, 30))
+    found = asyncio.run(service.wait(job.id, 180))
     assert found.state.is_final, found
     return found
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 180
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -205,7 +205,7 @@ def test_cancelling_a_running_job_ends_it_between_two_steps(deployment: Deployme
     deployment.pipeline.gate.clear()
     service = deployment.start()
     job = service.submit(seeds(1, 2))
-    assert deployment.pipeline.began.wait(20)
+    assert deployment.pipeline.began.wait(180)
     service.cancel(job.id)
     deployment.pipeline.gate.set()
     found = ended(service, job)
@@ -219,10 +219,10 @@ def test_stopping_finishes_the_running_picture_and_leaves_the_rest(deployment: D
     deployment.pipeline.gate.clear()
     first = deployment.start()
     running, waiting = first.submit(seeds(1, 2)), first.submit(seeds(3))
-    assert deployment.pipeline.began.wait(20)
+    assert deployment.pipeline.began.wait(180)
     first.begin_stop()
     deployment.pipeline.gate.set()
-    first.stop(20)
+    first.stop(180)
     assert [p.state for p in first.get(running.id).pictures] == ["done", "waiting"]
     assert first.get(running.id).state is JobState.QUEUED
     second = deployment.start()
@@ -237,7 +237,7 @@ def test_what_is_not_done_when_the_time_is_up_is_rendered_after_the_next_start(
     deployment.pipeline.gate.clear()
     first = deployment.start()
     job = first.submit(seeds(1))
-    assert deployment.pipeline.began.wait(20)
+    assert deployment.pipeline.began.wait(180)
     threading.Timer(0.5, deployment.pipeline.gate.set).start()
     first.stop(0.1)
     assert (first.get(job.id).state, first.get(job.id).steps_done) == (JobState.QUEUED, 0)
