@@ -23,6 +23,7 @@ __all__ = [
     "Time",
     "Water",
     "Weather",
+    "add_filler",
     "sample_spec",
     "split_of",
     "write_caption",
@@ -148,8 +149,8 @@ _GROUNDS = {
     Ground.HEATHER: 0.15,
 }
 _WATERS = {Water.NONE: 0.6, Water.LAKE: 0.25, Water.SEA: 0.15}
-# One scene in five is a landscape without a subject.
-_SUBJECT_SHARE = 0.8
+# One scene in eight is a landscape without a subject.
+_SUBJECT_SHARE = 0.88
 _SIZES: Mapping[Thing, tuple[float, float]] = {
     Thing.HOUSE: (0.34, 0.5),
     Thing.TREE: (0.42, 0.6),
@@ -370,3 +371,14 @@ def write_caption(rng: np.random.Generator, spec: SceneSpec) -> str:
     rng.shuffle(details)
     joint = ", " if rng.random() < 0.4 else " "
     return _choose(rng, _OPENINGS) + joint.join([lead, *details])
+
+
+# People ask with words the model doesn't know; it must learn to read past them.
+_FILLERS = ("8k", "detailed", "realistic", "masterpiece", "trending", "hd", "nice", "my", "please")
+
+
+def add_filler(rng: np.random.Generator, caption: str) -> str:
+    """Puts a word that means nothing to the model somewhere into a caption."""
+    words = caption.split()
+    words.insert(int(rng.integers(len(words) + 1)), str(rng.choice(_FILLERS)))
+    return " ".join(words)

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 
 from generator.embedded.training.architecture import LATENT_CHANNELS, make_autoencoder
 from generator.embedded.training.checkpoints import load_checkpoint
 from generator.embedded.training.pool import list_shards
+from generator.embedded.training.precision import half_precision
 from generator.embedded.training.train_autoencoder import to_tensor
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
     from numpy.typing import NDArray
 
 __all__ = [
@@ -35,7 +36,10 @@ __all__ = [
 
 
 def load_average(run: Path) -> AutoencoderKL:
-    """Loads the averaged weights of `train_autoencoder`'s checkpoint."""
+    """Loads the averaged weights of `train_autoencoder`'s checkpoint, or a diffusers folder."""
+    if (run / "config.json").exists():
+        exported: AutoencoderKL = AutoencoderKL.from_pretrained(run, local_files_only=True)
+        return exported.eval()
     state = load_checkpoint(run / "checkpoint.pt")
     if state is None:
         raise SystemExit(f"No checkpoint in {run}: run train_autoencoder first.")
@@ -46,10 +50,10 @@ def load_average(run: Path) -> AutoencoderKL:
 
 @torch.no_grad()
 def encode_pictures(autoencoder: AutoencoderKL, pictures: NDArray[np.uint8]) -> NDArray[np.float16]:
-    """Encodes (N, 512, 512, 3) uint8 one by one to (N, 8, 32, 32) float16, the mode of each."""
+    """Encodes (N, 16h, 16w, 3) uint8 one by one to (N, 8, h, w) float16, the mode of each."""
     latents = []
     for picture in pictures:
-        with torch.autocast("cpu", torch.bfloat16):
+        with half_precision():
             coded = autoencoder.encode(to_tensor(picture[None])).latent_dist
         latents.append(coded.mode().float().numpy())
     return np.concatenate(latents).astype(np.float16)
@@ -71,21 +75,22 @@ def normalise(autoencoder: AutoencoderKL, mean: torch.Tensor, deviation: torch.T
     outward.weight *= deviation[None, :, None, None]
 
 
-def encode_pool(pool: Path, run: Path, target: Path) -> None:
-    """Writes latents-0000.npy, (250, 8, 32, 32) float16, for every shard of ``pool``.
+def encode_pool(pool: Path, run: Path, target: Path, *, every: int = 1, offset: int = 0) -> None:
+    """Writes latents-0000.npy, (250, 8, h, w) float16, for every shard of ``pool``.
 
     Mean and deviation of each channel over the first shard go to ``target/statistics.json``.
+    Several processes share the work with one ``offset`` of ``every`` each.
     """
     target.mkdir(parents=True, exist_ok=True)
     autoencoder = load_average(run).to(memory_format=torch.channels_last)
-    for shard in list_shards(pool):
+    for shard in list_shards(pool)[offset::every]:
         path = target / shard.name.replace("scenes", "latents")
         if path.exists():
             continue
         latents = encode_pictures(autoencoder, np.load(shard, mmap_mode="r"))
         if not (target / "statistics.json").exists():
             _write_statistics(target, autoencoder, latents)
-        partial = target / "partial.npy"
+        partial = target / f"partial-{offset}.npy"
         np.save(partial, latents)
         partial.replace(path)
         print(f"{path.name} deviation {latents.astype(np.float32).std():.3f}", flush=True)
@@ -139,9 +144,13 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--offset", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    encode_pool(options.pool, options.run, options.target)
+    encode_pool(
+        options.pool, options.run, options.target, every=options.every, offset=options.offset
+    )
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ class Report:
     weights_sha256: str
     steps: int
     guidance: float
+    side_px: int
     threads: int
     true_scenes: int
     true_scenes_recognised: int
@@ -115,7 +116,14 @@ def _write_sheet(path: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
 
 
 def evaluate(
-    folder: Path, *, prompts: int, scenes: int, steps: int, guidance: float, sheet: Path | None
+    folder: Path,
+    *,
+    prompts: int,
+    scenes: int,
+    steps: int,
+    guidance: float,
+    side_px: int,
+    sheet: Path | None,
 ) -> Report:
     """Measures the model in ``folder``.
 
@@ -125,6 +133,7 @@ def evaluate(
         scenes: True scenes that the recogniser is checked on.
         steps: Steps of the sampler.
         guidance: Classifier-free guidance scale.
+        side_px: Height and width of the pictures.
         sheet: Where to save the first sixteen pictures; their prompts are printed.
     """
     pipeline = DiffusionPipeline.from_pretrained(
@@ -144,6 +153,8 @@ def evaluate(
             caption,
             num_inference_steps=steps,
             guidance_scale=guidance,
+            height=side_px,
+            width=side_px,
             generator=torch.Generator().manual_seed(_SEED + index),
             output_type="np",
         ).images[0]
@@ -158,6 +169,7 @@ def evaluate(
         weights_sha256=digest_weights(folder),
         steps=steps,
         guidance=guidance,
+        side_px=side_px,
         threads=torch.get_num_threads(),
         true_scenes=scenes,
         true_scenes_recognised=right,
@@ -181,6 +193,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=300)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, default=5.0)
+    parser.add_argument("--side", type=int, default=512, help="pixels")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -190,6 +203,7 @@ def main() -> None:
         scenes=options.scenes,
         steps=options.steps,
         guidance=options.guidance,
+        side_px=options.side,
         sheet=options.sheet,
     )
     words = json.dumps(asdict(report), indent=2)

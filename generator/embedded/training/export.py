@@ -2,7 +2,7 @@
 # NOTE: torch, diffusers and transformers annotate only some of their functions.
 """Puts the trained parts together as the folder that ships.
 
-Usage: ``python -m generator.embedded.training.export VAE_RUN LATENTS RUN MODEL``
+Usage: ``python -m generator.embedded.training.export VAE_RUN LATENTS TEXT_RUN RUN MODEL``
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import hashlib
 from pathlib import Path
 
 from generator.embedded.training.architecture import make_tokenizer, save_pipeline
-from generator.embedded.training.checkpoints import load_checkpoint
 from generator.embedded.training.encode import load_average, normalise, read_statistics
-from generator.embedded.training.train_denoiser import make_denoiser
+from generator.embedded.training.train_denoiser import load_denoiser
+from generator.embedded.training.train_text import load_text_encoder
 
 __all__ = ["digest_weights", "export"]
 
@@ -27,22 +27,18 @@ def digest_weights(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def export(*, autoencoder_run: Path, latents: Path, run: Path, target: Path) -> None:
-    """Saves averaged denoiser, averaged text encoder and normalised autoencoder to ``target``."""
-    state = load_checkpoint(run / "checkpoint.pt")
-    if state is None:
-        raise SystemExit(f"No checkpoint in {run}: run train_denoiser first.")
-    model = make_denoiser(make_tokenizer(target / "tokenizer"))
-    model.load_state_dict(state["average"])
+def export(*, autoencoder_run: Path, latents: Path, text: Path, run: Path, target: Path) -> None:
+    """Saves averaged denoiser, text encoder and normalised autoencoder to ``target``."""
+    tokenizer = make_tokenizer(target / "tokenizer")
     autoencoder = load_average(autoencoder_run)
     normalise(autoencoder, *read_statistics(latents))
     save_pipeline(
         target,
         autoencoder=autoencoder.eval(),
-        text_encoder=model["text_encoder"].eval(),
-        unet=model["unet"].eval(),
+        text_encoder=load_text_encoder(text, tokenizer),
+        unet=load_denoiser(run),
     )
-    print(f"step {state['step']}, weights {digest_weights(target)}")
+    print(f"weights {digest_weights(target)}")
 
 
 def main() -> None:
@@ -50,12 +46,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("autoencoder", type=Path)
     parser.add_argument("latents", type=Path)
+    parser.add_argument("text", type=Path)
     parser.add_argument("denoiser", type=Path)
     parser.add_argument("target", type=Path)
     options = parser.parse_args()
     export(
         autoencoder_run=options.autoencoder,
         latents=options.latents,
+        text=options.text,
         run=options.denoiser,
         target=options.target,
     )

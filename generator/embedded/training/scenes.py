@@ -24,10 +24,20 @@ if TYPE_CHECKING:
     Plane = NDArray[np.floating]
     Picture = NDArray[np.floating]
 
-__all__ = ["SIDE_PX", "draw_scene"]
+__all__ = ["SIDE_PX", "Area", "draw_scene", "locate_subject"]
 
 # The model's own size; each random field is made for it.
 SIDE_PX = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Area:
+    """A rectangle as shares of the picture's side."""
+
+    top: float
+    left: float
+    height: float
+    width: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,25 +219,43 @@ def _paint_trees(stage: _Stage, picture: Picture, row: float) -> Picture:
     return _mix(picture, woods, mask * np.clip(present * 3, 0, 1))
 
 
-def _subject_box(stage: _Stage, subject: Subject) -> tuple[int, int, int, int]:
-    """Answers top, left, height, width in pixels; the foot rests on land or water."""
-    side = stage.shape[0]
-    height = int(subject.size * side)
-    width = int(height * ASPECTS[subject.thing])
+def locate_subject(spec: SceneSpec) -> Area | None:
+    """Answers where a scene's subject stands, its foot on land or water; None without one."""
+    subject = spec.subject
+    if subject is None:
+        return None
+    # A source of its own, so that the place can be asked for without drawing the scene.
+    rng = np.random.default_rng([spec.seed, 1])
+    width = subject.size * ASPECTS[subject.thing]
     centres = {Side.LEFT: 0.28, Side.CENTRE: 0.5, Side.RIGHT: 0.72}
-    centre = centres[subject.side] + float(stage.rng.uniform(-0.04, 0.04))
-    left = int(np.clip(centre * side - width / 2, 4, side - width - 4))
-    foot = float(stage.rng.uniform(0.8, 0.9))
+    centre = centres[subject.side] + float(rng.uniform(-0.04, 0.04))
+    foot = float(rng.uniform(0.8, 0.9))
     if subject.thing is Thing.BALLOON:
-        foot = float(stage.rng.uniform(0.06, 0.12)) + subject.size
+        foot = float(rng.uniform(0.06, 0.12)) + subject.size
     if subject.thing is Thing.FLOWER:
         foot = 0.97
-    top = int(np.clip(foot * side - height, 4, side - height - 4))
-    return top, left, height, width
+    edge = 0.008
+    return Area(
+        top=float(np.clip(foot - subject.size, edge, 1 - subject.size - edge)),
+        left=float(np.clip(centre - width / 2, edge, 1 - width - edge)),
+        height=subject.size,
+        width=width,
+    )
 
 
-def _paint_subject(stage: _Stage, picture: Picture, subject: Subject) -> Picture:
-    top, left, height, width = _subject_box(stage, subject)
+def _subject_box(stage: _Stage, area: Area) -> tuple[int, int, int, int]:
+    """Answers top, left, height, width in pixels."""
+    side = stage.shape[0]
+    return (
+        int(area.top * side),
+        int(area.left * side),
+        int(area.height * side),
+        int(area.width * side),
+    )
+
+
+def _paint_subject(stage: _Stage, picture: Picture, subject: Subject, area: Area) -> Picture:
+    top, left, height, width = _subject_box(stage, area)
     glow: Rgb = (0.99, 0.86, 0.45) if stage.spec.time is Time.NIGHT else (0.25, 0.36, 0.46)
     # A subject keeps most of its own colour in any light, or nobody could name it.
     share = 0.45 if stage.spec.time is Time.NIGHT else 0.3
@@ -282,7 +310,8 @@ def _paint_rain(stage: _Stage, picture: Picture) -> Picture:
 def _flakes(stage: _Stage) -> Plane:
     """Round snowflakes of two sizes: opacity for each pixel."""
     flakes = np.zeros(stage.shape, dtype=np.float32)
-    for radius, count, opacity in ((2, 420, 0.65), (4, 160, 0.9)):
+    for share, count, opacity in ((2, 420, 0.65), (4, 160, 0.9)):
+        radius = max(1, share * stage.shape[0] // SIDE_PX)
         seeds = np.zeros(stage.shape, dtype=np.float32)
         rows = stage.rng.integers(stage.shape[0], size=count)
         columns = stage.rng.integers(stage.shape[1], size=count)
@@ -332,8 +361,9 @@ def draw_scene(spec: SceneSpec, *, side_px: int = SIDE_PX) -> NDArray[np.uint8]:
     picture = _paint_land(stage, picture, first)
     if spec.weather is Weather.FOG:
         picture = _paint_fog(stage, picture)
-    if spec.subject is not None:
-        picture = _paint_subject(stage, picture, spec.subject)
+    area = locate_subject(spec)
+    if spec.subject is not None and area is not None:
+        picture = _paint_subject(stage, picture, spec.subject, area)
     if spec.weather is Weather.RAIN:
         picture = _paint_rain(stage, picture)
     if spec.weather is Weather.SNOW:

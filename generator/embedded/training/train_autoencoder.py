@@ -28,6 +28,7 @@ from generator.embedded.training.checkpoints import (
 )
 from generator.embedded.training.losses import picture_loss, psnr_db
 from generator.embedded.training.pool import list_shards
+from generator.embedded.training.precision import half_precision
 from generator.embedded.training.scenes import draw_scene
 from generator.embedded.training.thumbnail import start_as_thumbnail
 
@@ -107,7 +108,7 @@ def _settle_encoder(autoencoder: AutoencoderKL, average: AutoencoderKL) -> None:
 
 
 def _loss(autoencoder: AutoencoderKL, crops: torch.Tensor) -> torch.Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
+    with half_precision():
         latents = autoencoder.encode(crops).latent_dist
         made = autoencoder.decode(latents.sample()).sample
     divergence = latents.kl().mean() / latents.mean[0].numel()

@@ -1,8 +1,11 @@
 # mypy: disable-error-code="no-untyped-call,attr-defined,dict-item,operator"
 # NOTE: torch, diffusers and transformers annotate only some of their functions.
-"""Trains denoiser and text encoder together on encoded scenes; resumable.
+"""Trains the denoiser on encoded scenes, with the text encoder of `train_text`; resumable.
 
-Usage: ``python -m generator.embedded.training.train_denoiser SCENES LATENTS RUN``
+First on scenes of half the side, where a step costs a quarter and words, colours and places are
+learnt; then on scenes of the delivered size, starting with the weights of the first run.
+
+Usage: ``python -m generator.embedded.training.train_denoiser SCENES LATENTS RUN [--start RUN]``
 """
 
 from __future__ import annotations
@@ -16,14 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from diffusers.models.attention_processor import AttnProcessor
-from torch import nn
 
-from generator.embedded.training.architecture import (
-    make_scheduler,
-    make_text_encoder,
-    make_tokenizer,
-    make_unet,
-)
+from generator.embedded.training.architecture import make_scheduler, make_tokenizer, make_unet
+from generator.embedded.training.captions import add_filler
 from generator.embedded.training.checkpoints import (
     Average,
     learning_rate,
@@ -31,15 +29,22 @@ from generator.embedded.training.checkpoints import (
     save_checkpoint,
 )
 from generator.embedded.training.encode import read_gains, read_statistics
-from generator.embedded.training.pool import list_shards, read_captions
+from generator.embedded.training.pool import list_shards, read_told
+from generator.embedded.training.precision import half_precision
+from generator.embedded.training.train_text import load_text_encoder
 from generator.embedded.training.workers import average_gradients, run_workers
 
 if TYPE_CHECKING:
-    from transformers import CLIPTokenizer
+    from collections.abc import Sequence
 
-__all__ = ["Plan", "make_denoiser", "train"]
+    from diffusers import UNet2DConditionModel
+    from torch import nn
+    from transformers import CLIPTextModel, CLIPTokenizer
 
-_PEAK_RATE = 8e-4
+    from generator.embedded.training.pool import Told
+
+__all__ = ["Plan", "load_denoiser", "train"]
+
 _DECAY = 0.999
 _GRADIENT_LIMIT = 1.0
 _SAVE_EVERY = 250
@@ -48,14 +53,19 @@ _EMPTY_SHARE = 0.1
 # Below 1, noisy steps come more often: there layout and subject are settled, which are harder to
 # learn than texture.
 _STEP_POWER = 0.6
-# People ask with words the model doesn't know; it must learn to read past them.
 _FILLER_SHARE = 0.1
-_FILLERS = ("8k", "detailed", "realistic", "masterpiece", "trending", "hd", "nice", "my", "please")
+# What is asked for covers a tenth of a picture, and grass and cloud would outvote it.
+_SUBJECT_WEIGHT = 4.0
 
 
-def make_denoiser(tokenizer: CLIPTokenizer) -> nn.ModuleDict:
-    """Makes the untrained parts that train together: ``unet`` and ``text_encoder``."""
-    return nn.ModuleDict({"unet": make_unet(), "text_encoder": make_text_encoder(tokenizer)})
+def load_denoiser(run: Path) -> UNet2DConditionModel:
+    """Loads the averaged weights of `train`'s checkpoint."""
+    state = load_checkpoint(run / "checkpoint.pt")
+    if state is None:
+        raise SystemExit(f"No checkpoint in {run}: run train_denoiser first.")
+    unet = make_unet()
+    unet.load_state_dict(state["average"])
+    return unet.eval()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +80,15 @@ class _Schedule:
     weights: torch.Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """Clean latents (N, 8, h, w), token ids (N, 77), weight of each cell (N, h, w)."""
+
+    latents: torch.Tensor
+    ids: torch.Tensor
+    cells: torch.Tensor
+
+
 class _Examples:
     """Latents with token ids of one of their captions, drawn at random."""
 
@@ -78,7 +97,7 @@ class _Examples:
     ) -> None:
         self._pool, self._folder = pool, latents
         self._rng, self._tokenizer = rng, tokenizer
-        self._captions: list[list[str]] = []
+        self._told: list[Told] = []
         self.refresh()
 
     def refresh(self) -> None:
@@ -89,26 +108,22 @@ class _Examples:
         }
         coded = {shard: path for shard, path in coded.items() if path.exists()}
         pictures = [np.load(path) for path in coded.values()]
-        self._captions = [words for shard in coded for words in read_captions(shard)]
+        self._told = [told for shard in coded for told in read_told(shard)]
         mean, deviation = (part[:, None, None] for part in read_statistics(self._folder))
         self._latents = (torch.from_numpy(np.concatenate(pictures)).float() - mean) / deviation
 
     def __len__(self) -> int:
-        return len(self._captions)
+        return len(self._told)
 
     def _caption(self, index: int) -> str:
         if self._rng.random() < _EMPTY_SHARE:
             return ""
-        captions = self._captions[index]
+        captions = self._told[index].captions
         caption = captions[self._rng.integers(len(captions))]
-        if self._rng.random() >= _FILLER_SHARE:
-            return caption
-        words = caption.split()
-        words.insert(int(self._rng.integers(len(words) + 1)), str(self._rng.choice(_FILLERS)))
-        return " ".join(words)
+        return caption if self._rng.random() >= _FILLER_SHARE else add_filler(self._rng, caption)
 
-    def take(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Answers latents (count, 8, 32, 32) float32 and token ids (count, 77)."""
+    def take(self, count: int) -> _Batch:
+        """Draws ``count`` examples."""
         chosen = self._rng.integers(len(self), size=count)
         ids = self._tokenizer(
             [self._caption(index) for index in chosen],
@@ -117,33 +132,40 @@ class _Examples:
             max_length=self._tokenizer.model_max_length,
             return_tensors="pt",
         ).input_ids
-        return self._latents[torch.from_numpy(chosen)], ids
+        latents = self._latents[torch.from_numpy(chosen)]
+        cells = _weigh_cells([self._told[index] for index in chosen], latents.shape[-1])
+        return _Batch(latents=latents, ids=ids, cells=cells)
+
+
+def _weigh_cells(told: Sequence[Told], side: int) -> torch.Tensor:
+    """Answers weights of latent cells, (N, side, side), 1 on average in each picture."""
+    cells = torch.ones(len(told), side, side)
+    for weights, one in zip(cells, told, strict=True):
+        if one.area is not None:
+            top, left = int(one.area.top * side), int(one.area.left * side)
+            bottom = round((one.area.top + one.area.height) * side) + 1
+            right = round((one.area.left + one.area.width) * side) + 1
+            weights[top:bottom, left:right] = _SUBJECT_WEIGHT
+            weights /= weights.mean()
+    return cells
 
 
 def _loss(
-    model: nn.ModuleDict,
-    schedule: _Schedule,
-    latents: torch.Tensor,
-    ids: torch.Tensor,
+    unet: nn.Module, encoder: CLIPTextModel, schedule: _Schedule, batch: _Batch
 ) -> torch.Tensor:
-    """Answers the velocity's squared error at random steps, noisy ones more often.
-
-    Args:
-        model: Parts of `make_denoiser`.
-        schedule: Noise and weights.
-        latents: Clean latents, (N, 8, 32, 32).
-        ids: Token ids, (N, 77).
-    """
-    signal = schedule.signal
+    """Answers the velocity's squared error at random steps, noisy ones more often."""
+    signal, latents = schedule.signal, batch.latents
     steps = (torch.rand(len(latents)) ** _STEP_POWER * len(signal)).long()
     kept = signal[steps].sqrt()[:, None, None, None]
     lost = (1 - signal[steps]).sqrt()[:, None, None, None]
     noise = torch.randn_like(latents)
     velocity = kept * noise - lost * latents
-    with torch.autocast("cpu", torch.bfloat16):
-        words = model["text_encoder"](ids).last_hidden_state
-        made = model["unet"](kept * latents + lost * noise, steps, words).sample
-    error = (made.float() - velocity).square().mean(dim=(0, 2, 3))
+    with torch.no_grad():
+        words = encoder(batch.ids).last_hidden_state
+    with half_precision():
+        made = unet(kept * latents + lost * noise, steps, words).sample
+    squares = (made.float() - velocity).square() * batch.cells[:, None]
+    error = squares.mean(dim=(0, 2, 3))
     loss: torch.Tensor = (schedule.weights * error).mean()
     return loss
 
@@ -155,23 +177,27 @@ class Plan:
     pool: Path
     latents: Path
     run: Path
+    start: Path | None
+    text: Path | None
     steps: int
+    rate: float
     batch: int
     seed: int
     workers: int
 
 
 class _Trainee:
-    """The parts in training with everything a checkpoint holds."""
+    """The denoiser in training with everything a checkpoint holds."""
 
-    def __init__(self, run: Path, tokenizer: CLIPTokenizer) -> None:
+    def __init__(self, run: Path, start: Path | None) -> None:
         self._path = run / "checkpoint.pt"
-        self.model = make_denoiser(tokenizer)
+        self.model = make_unet() if start is None else load_denoiser(start)
+        self.model.train().requires_grad_(requires_grad=True)
         # On a processor plain attention trains a fifth faster than the fused kernels.
-        self.model["unet"].set_attn_processor(AttnProcessor())
+        self.model.set_attn_processor(AttnProcessor())
         self.average = Average(self.model, decay=_DECAY)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), betas=(0.9, 0.99), weight_decay=1e-2
+            self.model.parameters(), betas=(0.9, 0.99), weight_decay=1e-2, fused=True
         )
         self.step = 0
         state = load_checkpoint(self._path)
@@ -213,7 +239,8 @@ def train(rank: int, plan: Plan) -> None:
     """
     torch.manual_seed(plan.seed)
     tokenizer = make_tokenizer(plan.run / f"tokenizer-{rank}")
-    trainee = _Trainee(plan.run, tokenizer)
+    encoder = load_text_encoder(plan.text or plan.run, tokenizer)
+    trainee = _Trainee(plan.run, plan.start)
     # All workers start with the same weights and then see different examples and noise.
     torch.manual_seed(plan.seed + trainee.step + 1_000_003 * (1 + rank))
     rng = np.random.default_rng([plan.seed, trainee.step, rank])
@@ -226,8 +253,9 @@ def train(rank: int, plan: Plan) -> None:
     losses: list[float] = []
     began = time.monotonic()
     while trainee.step < plan.steps:
-        rate = learning_rate(trainee.step, steps=plan.steps, peak=_PEAK_RATE)
-        loss = _loss(trainee.model, schedule, *examples.take(plan.batch // plan.workers))
+        rate = learning_rate(trainee.step, steps=plan.steps, peak=plan.rate)
+        batch = examples.take(plan.batch // plan.workers)
+        loss = _loss(trainee.model, encoder, schedule, batch)
         trainee.learn(loss, rate)
         losses.append(loss.item())
         if trainee.step % _SAVE_EVERY == 0 or trainee.step == plan.steps:
@@ -245,8 +273,11 @@ def main() -> None:
     parser.add_argument("pool", type=Path)
     parser.add_argument("latents", type=Path)
     parser.add_argument("run", type=Path)
+    parser.add_argument("--start", type=Path, help="run whose averaged weights to begin with")
+    parser.add_argument("--text", type=Path, help="run of train_text, if it is another")
     parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=8e-4, help="peak learning rate")
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
