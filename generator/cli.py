@@ -127,10 +127,12 @@ def _render_all(
     with Progress(console=Console(stderr=True), transient=True) as progress:
 
         def render(number: int, request: "GenerationRequest", path: Path) -> "Delivery":
-            task = progress.add_task(f"picture {number} of {len(paths)}", total=request.steps)
+            task = progress.add_task(
+                f"picture {number} of {len(paths)}", total=request.effective_steps
+            )
             return generator.service.generate(
                 request,
-                lambda done, total: progress.update(task, completed=done, total=total),
+                lambda report: progress.update(task, completed=report.done, total=report.total),
                 lambda asset: StagedFile(path, asset.image.data),
             )
 

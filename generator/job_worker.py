@@ -319,7 +319,7 @@ class JobWorker:
         try:
             rendered = self._service.render(
                 task.request,
-                lambda done, total: self._report(batch, done, total),
+                lambda report: self._report(batch, report.done, report.total),
                 on_reserved=lambda record_id: self._link(task, record_id),
             )
         except Exception as error:  # noqa: BLE001  a firewall: one job must not end the worker

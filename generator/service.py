@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from generator.inputs import InputFacts
     from generator.marking import Marker
     from generator.marks import Marks
-    from provenance.interfaces import Pipeline, RecordStore, SafetyChecker, Staged
+    from provenance.interfaces import OnStep, Pipeline, RecordStore, SafetyChecker, Staged
     from provenance.types import (
+        Checkpoint,
         Delivery,
         GenerationRequest,
         ModelRef,
@@ -117,14 +118,14 @@ class GenerationService:
     def generate(
         self,
         request: GenerationRequest,
-        on_step: Callable[[int, int], None],
+        on_step: OnStep,
         deliver_to: Sink | None = None,
     ) -> Delivery:
         """One picture, delivered whole or not at all: `render`, then `finish`.
 
         Args:
             request: What to draw; valid by construction.
-            on_step: Called after each denoising step with (done, in all).
+            on_step: Called after each denoising step.
             deliver_to: The caller's own sink.
 
         Raises:
@@ -135,8 +136,9 @@ class GenerationService:
     def render(
         self,
         request: GenerationRequest,
-        on_step: Callable[[int, int], None],
+        on_step: OnStep,
         *,
+        resume: Checkpoint | None = None,
         on_reserved: Callable[[RecordId], None] = lambda _: None,
     ) -> Rendered:
         """W1 to W4: a picture that passed the safety check and has an id, but no mark yet.
@@ -146,6 +148,7 @@ class GenerationService:
         Args:
             request: What to draw; valid by construction.
             on_step: As in `generate`.
+            resume: Goes on from here, to the very same picture.
             on_reserved: Called with the id before anything is rendered. Who writes it down can
                 ask the registry after a crash whether the picture was delivered.
 
@@ -166,7 +169,7 @@ class GenerationService:
         with self._released_on_error(reservation):
             on_reserved(reservation.record_id)
             # W3
-            raster = studio.pipeline.render(request, on_step)
+            raster = studio.pipeline.render(request, on_step, resume=resume)
             # W4
             safety = check_image(studio.checker, raster, self.safety_policy)
             model = studio.pipeline.model

@@ -9,7 +9,7 @@ Backends raise only `provenance.errors`. Negative findings are values.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from provenance.types import (
         BitArray,
         Candidate,
+        Checkpoint,
         Embedding,
         EmbeddingNeighbour,
         EncodedImage,
@@ -30,14 +31,53 @@ if TYPE_CHECKING:
         HealthCheck,
         LogHead,
         ModelRef,
+        Parameters,
         PerceptualHash,
         RasterImage,
         RecordId,
         Refusal,
         RegistryRecord,
+        RenderDefaults,
         Reservation,
         SealedInputs,
     )
+
+
+class StepReport(Protocol):
+    """What a pipeline tells after each step; good only until the callback returns."""
+
+    @property
+    def done(self) -> int:
+        """Steps done, 1..total; a resumed render begins above 1."""
+
+    @property
+    def total(self) -> int:
+        """Steps in all. Some schedulers take a step or two more than asked for."""
+
+    def preview(self, index: int = 0) -> RasterImage:
+        """The picture as the model sees it now; costs a pass of the image decoder.
+
+        Args:
+            index: Which picture of a batch.
+
+        Raises:
+            InputError: The model's pictures cannot be shown before they are done.
+        """
+
+    def checkpoint(self, index: int = 0) -> Checkpoint:
+        """All that `Pipeline.render` needs to go on from here.
+
+        Args:
+            index: Which picture of a batch.
+
+        Raises:
+            InputError: The scheduler's state cannot be kept, or several pictures share it.
+        """
+
+
+OnStep: TypeAlias = "Callable[[StepReport], None]"
+"""Called after each step. What it raises ends the render and comes out as it is: this is how a
+render is cancelled (`provenance.errors.CancelledError`)."""
 
 
 @runtime_checkable
@@ -52,18 +92,47 @@ class Pipeline(Protocol):
     def version(self) -> str:
         """Version of the program that runs the model, e.g. that of diffusers."""
 
+    @property
+    def defaults(self) -> RenderDefaults:
+        """What suits this model when a request leaves the choice open."""
+
+    def describe(self, request: GenerationRequest) -> Parameters:
+        """What the request alone does not say of its render, e.g. the digest of each LoRA.
+
+        Raises:
+            InputError: The request names something that isn't there.
+        """
+
     def render(
-        self, request: GenerationRequest, on_step: Callable[[int, int], None]
+        self, request: GenerationRequest, on_step: OnStep, *, resume: Checkpoint | None = None
     ) -> RasterImage:
         """Renders one picture; deterministic for request, model and hardware.
 
         Args:
             request: What to draw.
-            on_step: Called after each step with (steps done, steps in all).
+            on_step: Called after each step that is computed.
+            resume: Goes on from here instead of from the start, to the very same picture.
 
         Raises:
-            InputError: The model cannot do what the request asks; names the field.
+            InputError: The model cannot do what the request asks; names the field. Or `resume`
+                is of another model or request.
             GenerationError: Out of memory, or the model folder is defective.
+        """
+
+    def render_batch(
+        self, requests: Sequence[GenerationRequest], on_step: OnStep
+    ) -> Sequence[RasterImage]:
+        """Renders several pictures in one go, each with the seed of its own request.
+
+        A picture equals that of `render` up to the rounding of floats.
+
+        Args:
+            requests: At least one; `provenance.types.can_batch` holds for all of them.
+            on_step: Called after each step of all pictures.
+
+        Raises:
+            InputError: As `render`, or the requests don't go together.
+            GenerationError: As `render`.
         """
 
 

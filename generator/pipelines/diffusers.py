@@ -22,7 +22,7 @@ from provenance.errors import (
     InputError,
     UnsafeBackendWarning,
 )
-from provenance.types import ModelRef
+from provenance.types import ModelRef, RenderDefaults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +34,10 @@ __all__ = ["MemorySaving", "WeightFormats", "load_pipeline"]
 
 BUNDLED_NAME = "countermark-bundled"
 """What records call the bundled model; the name of its folder would say nothing."""
+
+
+BUNDLED_DEFAULTS = RenderDefaults(steps=20, guidance=7.5, side_px=512)
+"""What its card says suits it: its solver needs no more steps."""
 
 
 class MemorySaving(StrEnum):
@@ -57,6 +61,7 @@ def load_pipeline(
     cache_dir: Path | None = None,
     hub_cache: Path | None = None,
     offline: bool = False,
+    lora_folder: Path | None = None,
 ) -> DiffusersPipeline:
     """Loads a model into memory, pinned.
 
@@ -71,6 +76,7 @@ def load_pipeline(
         cache_dir: Where digests of large files are remembered; None remembers nothing.
         hub_cache: Where hub files are kept; None means the hub library's own place.
         offline: Never asks the hub.
+        lora_folder: Where the LoRA files lie that requests may name; None offers none.
 
     Raises:
         InputError: No such model, or its folder is unusable; names ``model`` or ``revision``.
@@ -93,6 +99,7 @@ def load_pipeline(
         offline=offline,
     )
     torch = _import_torch()
+    from generator.pipelines.adapters import LoraShelf
     from generator.pipelines.rendering import DiffusersPipeline
 
     chosen_device = _choose_device(torch, device)
@@ -105,6 +112,8 @@ def load_pipeline(
         model=_pin(folder, family=type(pipeline).__name__, cache=cache),
         safety_checker_folder=folder.safety_checker_folder,
         device=str(chosen_device),
+        loras=LoraShelf(lora_folder),
+        defaults=BUNDLED_DEFAULTS if model is None else None,
     )
 
 

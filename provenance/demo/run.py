@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from provenance.interfaces import StepReport
     from provenance.types import Delivery, EncodedImage, Verdict
 
 __all__ = ["PROMPTS", "DemoPicture", "Trial", "run_demo"]
@@ -67,8 +68,8 @@ def run_demo(
         request = GenerationRequest(prompt=prompt, seed=20 + index)
         label = f"picture {index + 1} of {len(PROMPTS)}"
 
-        def step(done: int, total: int, label: str = label) -> None:
-            on_progress(label, done, total)
+        def step(report: StepReport, label: str = label) -> None:
+            on_progress(label, report.done, report.total)
 
         delivery = generator.service.generate(request, step)
         name = f"{index + 1}.{_SUFFIX[delivery.asset.image.media_type]}"

@@ -20,8 +20,16 @@ import numpy as np
 import pytest
 
 from provenance.errors import InputError
-from provenance.interfaces import Pipeline
-from provenance.types import GenerationRequest, ModelRef, RasterImage
+from provenance.imaging import encode_image
+from provenance.interfaces import Pipeline, StepReport
+from provenance.types import (
+    Checkpoint,
+    GenerationRequest,
+    InputImage,
+    MediaType,
+    ModelRef,
+    RasterImage,
+)
 
 __all__ = ["PipelineTests"]
 
@@ -30,8 +38,22 @@ class _StoppedError(Exception):
     """What the suite's own callback raises: no backend can know it."""
 
 
-def _ignore(_done: int, _total: int) -> None:
+def _ignore(_report: StepReport) -> None:
     """A step callback of somebody who doesn't care."""
+
+
+def _input_image() -> InputImage:
+    """48x96 pixels, in every colour."""
+    random = np.random.default_rng(11)
+    coarse = random.integers(0, 256, (12, 6, 3), dtype=np.uint8)
+    raster = RasterImage(coarse.repeat(8, axis=0).repeat(8, axis=1))
+    return InputImage(encode_image(raster, MediaType.PNG).data, MediaType.PNG, raster)
+
+
+def _checkpoints(pipeline: Pipeline, request: GenerationRequest) -> list[Checkpoint]:
+    kept: list[Checkpoint] = []
+    pipeline.render(request, lambda report: kept.append(report.checkpoint()))
+    return kept
 
 
 def _render_or_refusal(pipeline: Pipeline, request: GenerationRequest) -> RasterImage | str:
@@ -107,7 +129,7 @@ class PipelineTests:
         self, pipeline: Pipeline, request_: GenerationRequest
     ) -> None:
         seen: list[tuple[int, int]] = []
-        pipeline.render(request_, lambda done, total: seen.append((done, total)))
+        pipeline.render(request_, lambda report: seen.append((report.done, report.total)))
         totals = {total for _done, total in seen}
         assert len(totals) == 1
         assert [done for done, _total in seen] == list(range(1, totals.pop() + 1))
@@ -117,7 +139,7 @@ class PipelineTests:
     ) -> None:
         stop = _StoppedError("enough")
 
-        def raise_it(_done: int, _total: int) -> None:
+        def raise_it(_report: StepReport) -> None:
             raise stop
 
         with pytest.raises(_StoppedError) as caught:
@@ -131,7 +153,7 @@ class PipelineTests:
     ) -> None:
         stop = RuntimeError("the caller's own")
 
-        def raise_it(_done: int, _total: int) -> None:
+        def raise_it(_report: StepReport) -> None:
             raise stop
 
         with pytest.raises(RuntimeError) as caught:
@@ -156,3 +178,115 @@ class PipelineTests:
             assert other.width_px == wider
         else:
             assert "width" in other
+
+    # -- inputs --------------------------------------------------------------------------------
+
+    def test_input_picture_shapes_the_picture_or_is_refused_by_name(
+        self, pipeline: Pipeline, request_: GenerationRequest, picture: RasterImage
+    ) -> None:
+        wanted = replace(request_, steps=4, init_image=_input_image(), strength=0.5)
+        other = _render_or_refusal(pipeline, wanted)
+        if isinstance(other, RasterImage):
+            assert (other.width_px, other.height_px) == (request_.width_px, request_.height_px)
+            assert not np.array_equal(other.pixels, picture.pixels)
+        else:
+            assert "init_image" in other
+
+    def test_steps_run_are_the_effective_steps(
+        self, pipeline: Pipeline, request_: GenerationRequest
+    ) -> None:
+        wanted = replace(request_, steps=8, init_image=_input_image(), strength=0.7)
+        totals: list[int] = []
+        try:
+            pipeline.render(wanted, lambda report: totals.append(report.total))
+        except InputError as error:
+            assert "init_image" in str(error)  # noqa: PT017  a refusal is an answer too
+            return
+        # A scheduler of second order, or one that warms up, takes more evaluations.
+        assert wanted.effective_steps == 5
+        assert wanted.effective_steps <= totals[0] <= 2 * wanted.effective_steps
+
+    def test_pixels_outside_the_mask_stay_or_the_mask_is_refused_by_name(
+        self, pipeline: Pipeline, request_: GenerationRequest
+    ) -> None:
+        shape = (request_.height_px, request_.width_px, 3)
+        mask = np.zeros(shape, np.uint8)
+        mask[: shape[0] // 2] = 255
+        raster = RasterImage(np.random.default_rng(5).integers(0, 256, shape, dtype=np.uint8))
+        given = InputImage(encode_image(raster, MediaType.PNG).data, MediaType.PNG, raster)
+        wanted = replace(request_, steps=4, init_image=given, mask=RasterImage(mask))
+        other = _render_or_refusal(pipeline, wanted)
+        if isinstance(other, RasterImage):
+            outside = mask == 0
+            assert np.array_equal(other.pixels[outside], raster.pixels[outside])
+            assert not np.array_equal(other.pixels[~outside], raster.pixels[~outside])
+        else:
+            assert "mask" in other
+
+    # -- steps kept and gone on from -----------------------------------------------------------
+
+    def test_previews_have_the_size_of_the_picture(
+        self, pipeline: Pipeline, request_: GenerationRequest
+    ) -> None:
+        previews: list[RasterImage] = []
+        pipeline.render(request_, lambda report: previews.append(report.preview()))
+        sizes = {(preview.width_px, preview.height_px) for preview in previews}
+        assert sizes == {(request_.width_px, request_.height_px)}
+        assert not np.array_equal(previews[0].pixels, previews[-1].pixels)
+
+    def test_watching_closely_does_not_change_the_picture(
+        self, pipeline: Pipeline, request_: GenerationRequest, picture: RasterImage
+    ) -> None:
+        def look(report: StepReport) -> None:
+            report.preview()
+            report.checkpoint()
+
+        assert np.array_equal(pipeline.render(request_, look).pixels, picture.pixels)
+
+    def test_a_resumed_render_gives_the_very_same_picture(
+        self, pipeline: Pipeline, request_: GenerationRequest
+    ) -> None:
+        wanted = replace(request_, steps=4)
+        whole = pipeline.render(wanted, _ignore)
+        for kept in _checkpoints(pipeline, wanted):
+            again = pipeline.render(kept.request, _ignore, resume=kept)
+            assert np.array_equal(again.pixels, whole.pixels)
+
+    def test_a_resumed_render_runs_the_steps_that_are_left(
+        self, pipeline: Pipeline, request_: GenerationRequest
+    ) -> None:
+        kept = _checkpoints(pipeline, replace(request_, steps=3))[1]
+        seen: list[tuple[int, int]] = []
+        pipeline.render(
+            kept.request, lambda report: seen.append((report.done, report.total)), resume=kept
+        )
+        left = range(kept.done + 1, kept.total + 1)
+        assert seen == [(done, kept.total) for done in left]
+
+    def test_a_checkpoint_of_another_model_is_refused(
+        self, pipeline: Pipeline, request_: GenerationRequest
+    ) -> None:
+        kept = _checkpoints(pipeline, request_)[0]
+        foreign = replace(kept, model=replace(kept.model, weights_sha256="0" * 64))
+        with pytest.raises(InputError, match="checkpoint"):
+            pipeline.render(foreign.request, _ignore, resume=foreign)
+
+    # -- batches -------------------------------------------------------------------------------
+
+    def test_batched_pictures_are_those_of_single_renders_up_to_rounding(
+        self, pipeline: Pipeline, request_: GenerationRequest
+    ) -> None:
+        wanted = [request_, replace(request_, seed=8, prompt="a boat"), replace(request_, seed=9)]
+        batched = pipeline.render_batch(wanted, _ignore)
+        assert len(batched) == len(wanted)
+        for one, other in zip(wanted, batched, strict=True):
+            single = pipeline.render(one, _ignore).pixels.astype(int)
+            assert np.abs(single - other.pixels).max() <= 2
+
+    def test_requests_that_do_not_go_together_are_refused(
+        self, pipeline: Pipeline, request_: GenerationRequest
+    ) -> None:
+        with pytest.raises(InputError, match="batch"):
+            pipeline.render_batch([request_, replace(request_, steps=3)], _ignore)
+        with pytest.raises(InputError, match="batch"):
+            pipeline.render_batch([], _ignore)

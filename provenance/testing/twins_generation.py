@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.errors import InputError
-from provenance.types import ModelRef, RasterImage
+from provenance.types import Checkpoint, ModelRef, RasterImage, RenderDefaults, can_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping, Sequence
 
-    from provenance.types import Float32Array, GenerationRequest
+    from provenance.interfaces import OnStep
+    from provenance.types import Float32Array, GenerationRequest, Parameters, Uint8Array
 
 __all__ = ["GradientPipeline", "LuminanceChecker"]
+
+
+@dataclass(frozen=True, slots=True)
+class _GradientStep:
+    """A `StepReport` of the twin: its pictures come out of the noise, step by step."""
+
+    pipeline: GradientPipeline
+    requests: tuple[GenerationRequest, ...]
+    done: int
+    total: int
+
+    def preview(self, index: int = 0) -> RasterImage:
+        """The finished picture under the noise that is left."""
+        finished = self.pipeline.draw(self.requests[index]).pixels.astype(np.float32)
+        left = 1.0 - self.done / self.total
+        noise = np.random.default_rng(self.done).uniform(0.0, 255.0, finished.shape)
+        return RasterImage(np.rint((1.0 - left) * finished + left * noise).astype(np.uint8))
+
+    def checkpoint(self, index: int = 0) -> Checkpoint:
+        """There is no state: the twin draws at the end."""
+        return Checkpoint(
+            request=self.requests[index],
+            model=self.pipeline.model,
+            version=self.pipeline.version,
+            done=self.done,
+            total=self.total,
+            tensors={"steps": np.arange(self.done, dtype=np.int64)},
+            state={"kind": "gradient"},
+        )
 
 
 class GradientPipeline:
@@ -23,7 +54,8 @@ class GradientPipeline:
 
     A colour gradient under noise of several scales: smooth places, edges and fine grain in one
     picture, as watermark codecs and perceptual hashes expect of photographs. Each render setting
-    changes the picture, as it does with a real model.
+    changes the picture, as it does with a real model; an input picture shines through it, and
+    stays as it is where a mask is black.
 
     Args:
         name: Model name that records show.
@@ -51,28 +83,65 @@ class GradientPipeline:
         """``1``: of the way it draws."""
         return "1"
 
+    @property
+    def defaults(self) -> RenderDefaults:
+        """Those of the bundled model."""
+        return RenderDefaults(steps=20, guidance=7.5, side_px=512)
+
+    def describe(self, request: GenerationRequest) -> Parameters:
+        """The scheduler's name; it counts for the picture, as every word does."""
+        return {"scheduler": request.scheduler or "gradient"}
+
     def render(
-        self, request: GenerationRequest, on_step: Callable[[int, int], None]
+        self, request: GenerationRequest, on_step: OnStep, *, resume: Checkpoint | None = None
     ) -> RasterImage:
-        """Draws the picture; `on_step` is called once for each step asked for.
+        """Draws the picture; `on_step` is called once for each step that is run.
 
         Raises:
-            InputError: A side is longer than this twin takes.
+            InputError: A side is longer than this twin takes, or `resume` is not its own.
         """
-        for name, side in (("width", request.width_px), ("height", request.height_px)):
+        if resume is not None and resume.model != self._model:
+            raise InputError(
+                f"the checkpoint is of {resume.model.name}, which is another model than "
+                f"{self._model.name}; load the model that made it"
+            )
+        return self._run((request,), on_step, 0 if resume is None else resume.done)[0]
+
+    def render_batch(
+        self, requests: Sequence[GenerationRequest], on_step: OnStep
+    ) -> Sequence[RasterImage]:
+        """Draws the pictures one after the other, after the steps of all.
+
+        Raises:
+            InputError: As `render`, or the requests don't go together.
+        """
+        if not requests or not all(can_batch(requests[0], other) for other in requests):
+            raise InputError("the requests of a batch differ in more than words and seed")
+        return self._run(tuple(requests), on_step, 0)
+
+    def draw(self, request: GenerationRequest) -> RasterImage:
+        """The picture of a request, without its steps."""
+        random = np.random.default_rng(_seed_of(self._model.name, request))
+        canvas = _gradient(random, request.width_px, request.height_px)
+        for cells, amplitude in ((4, 55.0), (16, 30.0), (64, 14.0)):
+            canvas += amplitude * _noise(random, cells, canvas.shape)
+        canvas += random.normal(0.0, 3.0, canvas.shape).astype(np.float32)
+        return RasterImage(np.rint(_over_input(canvas, request).clip(0.0, 255.0)).astype(np.uint8))
+
+    def _run(
+        self, requests: tuple[GenerationRequest, ...], on_step: OnStep, done: int
+    ) -> list[RasterImage]:
+        first = requests[0]
+        for name, side in (("width", first.width_px), ("height", first.height_px)):
             if side > self._largest_side_px:
                 raise InputError(
                     f"{name} {side} doesn't suit {self._model.name}; "
                     f"the nearest is {self._largest_side_px}"
                 )
-        random = np.random.default_rng(_seed_of(self._model.name, request))
-        for step in range(request.steps):
-            on_step(step + 1, request.steps)
-        canvas = _gradient(random, request.width_px, request.height_px)
-        for cells, amplitude in ((4, 55.0), (16, 30.0), (64, 14.0)):
-            canvas += amplitude * _noise(random, cells, canvas.shape)
-        canvas += random.normal(0.0, 3.0, canvas.shape).astype(np.float32)
-        return RasterImage(np.rint(canvas.clip(0.0, 255.0)).astype(np.uint8))
+        total = first.effective_steps
+        for step in range(done, total):
+            on_step(_GradientStep(self, requests, step + 1, total))
+        return [self.draw(request) for request in requests]
 
 
 class LuminanceChecker:
@@ -116,8 +185,30 @@ def _seed_of(name: str, request: GenerationRequest) -> int:
         request.seed,
         request.steps,
         request.guidance,
+        request.scheduler,
+        request.loras,
     )
     return int.from_bytes(hashlib.sha256(repr(choices).encode()).digest()[:16], "big")
+
+
+def _over_input(canvas: Float32Array, request: GenerationRequest) -> Float32Array:
+    """The canvas over the input picture: by strength, and only where the mask is white."""
+    if request.init_image is None:
+        return canvas
+    under = _fit(request.init_image.raster, request).astype(np.float32)
+    blended: Float32Array = under + request.strength * (canvas - under)
+    if request.mask is not None:
+        opened = _fit(request.mask, request).astype(np.float32) / 255.0
+        blended = under + opened * (blended - under)
+    return blended
+
+
+def _fit(image: RasterImage, request: GenerationRequest) -> Uint8Array:
+    """(H, W, 3) uint8: the nearest pixels."""
+    rows = np.arange(request.height_px) * image.height_px // request.height_px
+    columns = np.arange(request.width_px) * image.width_px // request.width_px
+    fitted: Uint8Array = image.pixels[rows][:, columns]
+    return fitted
 
 
 def _gradient(random: np.random.Generator, width_px: int, height_px: int) -> Float32Array:

@@ -42,11 +42,14 @@ from provenance.types.generation import (
     MAX_PROMPT_CHARACTERS,
     MAX_SIDE_PX,
     MAX_STEPS,
+    Checkpoint,
     GenerationRequest,
     InputImage,
     InputRole,
     LoraRef,
     ModelRef,
+    RenderDefaults,
+    can_batch,
 )
 from provenance.types.health import HealthCheck
 from provenance.types.images import (
@@ -91,6 +94,7 @@ __all__ = [
     "Assurance",
     "BitArray",
     "Candidate",
+    "Checkpoint",
     "Credential",
     "Delivery",
     "Embedding",
@@ -128,6 +132,7 @@ __all__ = [
     "Refusal",
     "RegistryEvidence",
     "RegistryRecord",
+    "RenderDefaults",
     "Reservation",
     "SafetyPolicy",
     "SafetyReport",
@@ -144,5 +149,6 @@ __all__ = [
     "WatermarkEvidence",
     "WatermarkInfo",
     "WatermarkPayload",
+    "can_batch",
     "parse_record_id",
 ]

@@ -7,9 +7,16 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from provenance.types.base import require, require_sha256
+from provenance.types.base import Parameters, frozen_parameters, require, require_sha256
 from provenance.types.images import WRITABLE_MEDIA_TYPES, MediaType, RasterImage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
 
 __all__ = [
     "MAX_LORAS",
@@ -17,11 +24,14 @@ __all__ = [
     "MAX_PROMPT_CHARACTERS",
     "MAX_SIDE_PX",
     "MAX_STEPS",
+    "Checkpoint",
     "GenerationRequest",
     "InputImage",
     "InputRole",
     "LoraRef",
     "ModelRef",
+    "RenderDefaults",
+    "can_batch",
 ]
 
 
@@ -230,6 +240,88 @@ class GenerationRequest:
             f"strength {self.strength} of {self.steps} steps leaves no step to run; raise "
             f"strength to {ceil(1000 / self.steps) / 1000:g} or more, or the steps",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RenderDefaults:
+    """What suits a model when a request leaves the choice open.
+
+    Attributes:
+        steps: Denoising steps.
+        guidance: Guidance scale.
+        side_px: Width and height that the model was made for; None when it names none.
+        multiple_px: Width and height must be multiples of this.
+    """
+
+    steps: int
+    guidance: float
+    side_px: int | None = None
+    multiple_px: int = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """A render between two steps: with model and machine the same, it goes on bit for bit.
+
+    It holds the whole request, so also the prompt and the input pictures: personal data.
+
+    Attributes:
+        request: What is rendered.
+        model: The model that was at work; another one cannot go on.
+        version: Of the program that ran it.
+        done: Steps that were done, 1..total.
+        total: Steps in all.
+        tensors: Numbers by name, in the pipeline's own terms; read-only.
+        state: Scalars by name, in the pipeline's own terms.
+    """
+
+    request: GenerationRequest
+    model: ModelRef
+    version: str
+    done: int
+    total: int
+    tensors: Mapping[str, npt.NDArray[Any]] = field(repr=False)
+    state: Parameters = field(repr=False)
+
+    def __post_init__(self) -> None:
+        require(
+            1 <= self.done <= self.total,
+            f"a checkpoint after step {self.done} of {self.total} cannot be",
+        )
+        object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
+        object.__setattr__(self, "state", frozen_parameters(self.state))
+
+
+def can_batch(first: GenerationRequest, second: GenerationRequest) -> bool:
+    """Whether one pipeline call can render both.
+
+    All that shapes the computation must be the same; the words, the seed, and what happens to the
+    finished picture (its format, its label) may differ. A negative prompt only goes with another
+    one, since some models take none at all for something else than an empty one.
+    """
+    shapes = [
+        (
+            request.steps,
+            request.guidance,
+            request.width_px,
+            request.height_px,
+            request.model,
+            request.scheduler,
+            request.loras,
+            request.init_image,
+            request.strength,
+            bool(request.negative_prompt),
+        )
+        for request in (first, second)
+    ]
+    return shapes[0] == shapes[1] and _same_mask(first.mask, second.mask)
+
+
+def _same_mask(first: RasterImage | None, second: RasterImage | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    one, other = first.pixels, second.pixels
+    return one is other or (one.shape == other.shape and bool((one == other).all()))
 
 
 def _is_text(text: str) -> bool:

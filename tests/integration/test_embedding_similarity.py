@@ -40,7 +40,7 @@ def test_a_shrunken_copy_is_similar_by_embedding_and_still_unknown(tmp_path: Pat
     settings = load_settings(environ={}, home=tmp_path)
     generator = build_generator(settings)
     request = GenerationRequest(prompt="a hill", seed=2, steps=1)
-    delivery = generator.service.generate(request, lambda done, total: None)
+    delivery = generator.service.generate(request, lambda _report: None)
 
     embedding = generator.store.get(delivery.record.record_id).fingerprints.embedding
     assert embedding is not None
@@ -66,7 +66,7 @@ def test_vectors_of_another_space_are_never_compared(tmp_path: Path) -> None:
     settings = load_settings(environ={}, home=tmp_path)
     generator = build_generator(settings)
     request = GenerationRequest(prompt="a hill", seed=2, steps=1)
-    delivery = generator.service.generate(request, lambda done, total: None)
+    delivery = generator.service.generate(request, lambda _report: None)
     (tmp_path / "second").mkdir()
     second = write_folder(tmp_path / "second" / "tiny-clip", seed=2)
     other = replace(

@@ -21,7 +21,7 @@ def test_a_picture_of_this_family_leaves_marked_signed_and_registered(
     folder = tiny_model_factory(family)
     generator = build_generator(settings, model=str(folder))
     request = GenerationRequest(prompt="a red house", seed=3, steps=2)
-    delivery = generator.service.generate(request, lambda done, total: None)
+    delivery = generator.service.generate(request, lambda _report: None)
 
     record = delivery.record
     assert record.model is not None

@@ -32,7 +32,7 @@ VAE = "vae/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
 
 
-def _ignore(done, total):
+def _ignore(_report):
     pass
 
 
@@ -338,16 +338,16 @@ from provenance.types import GenerationRequest
 torch.set_num_threads(1)
 pipeline = load_pipeline(sys.argv[1], device="cpu")
 small = GenerationRequest(prompt="a cat", seed=1, steps=1, width_px=64, height_px=64)
-before = pipeline.render(small, lambda *_: None)
+before = pipeline.render(small, lambda _report: None)
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + (4 << 20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 big = GenerationRequest(prompt="a cat", seed=1, steps=1, width_px=512, height_px=512)
 try:
-    pipeline.render(big, lambda *_: None)
+    pipeline.render(big, lambda _report: None)
 except GenerationError as error:
     print(error)
-after = pipeline.render(small, lambda *_: None)
+after = pipeline.render(small, lambda _report: None)
 print((before.pixels == after.pixels).all())
 """
 

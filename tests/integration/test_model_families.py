@@ -30,7 +30,7 @@ REQUEST = GenerationRequest(
 )
 
 
-def _ignore(done, total):
+def _ignore(_report):
     pass
 
 

@@ -66,7 +66,7 @@ class Home:
 
     def generate(self, request: GenerationRequest = REQUEST, **changes: object):
         service = replace(self.service, **changes)
-        return service.generate(request, lambda done, total: None)
+        return service.generate(request, lambda _report: None)
 
     def assert_nothing_remains(self) -> None:
         store = open_registry(self.settings)
@@ -158,7 +158,7 @@ def test_a_flagged_picture_is_delivered_with_its_scores(home: Home) -> None:
 
 
 class BrokenPipeline(GradientPipeline):
-    def render(self, request, on_step):
+    def render(self, request, on_step, *, resume=None):
         raise GenerationError("out of memory")
 
 
@@ -199,7 +199,7 @@ def test_a_sink_without_room_delivers_nothing_and_writes_no_record(
         return StagedFile(tmp_path / "file" / "out.png", asset.image.data)
 
     with pytest.raises(DeliveryError, match="cannot be written"):
-        home.service.generate(REQUEST, lambda done, total: None, full)
+        home.service.generate(REQUEST, lambda _report: None, full)
     home.assert_nothing_remains()
 
 
@@ -213,7 +213,7 @@ def test_a_registry_that_went_away_delivers_nothing(home: Home, tmp_path: Path) 
         return StagedFile(out, asset.image.data)
 
     with pytest.raises(RegistryUnavailableError):
-        home.service.generate(REQUEST, lambda done, total: None, sink)
+        home.service.generate(REQUEST, lambda _report: None, sink)
     assert not out.exists()
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE gone RENAME TO records"))
@@ -222,7 +222,7 @@ def test_a_registry_that_went_away_delivers_nothing(home: Home, tmp_path: Path) 
 
 
 def test_a_rendered_picture_is_finished_by_another_process(home: Home) -> None:
-    rendered = home.service.render(REQUEST, lambda done, total: None)
+    rendered = home.service.render(REQUEST, lambda _report: None)
     assert home.generator.store.count() == 0
     copy = pickle.loads(pickle.dumps(rendered))
     assert not copy.raster.pixels.flags.writeable
@@ -235,7 +235,7 @@ def test_a_rendered_picture_is_finished_by_another_process(home: Home) -> None:
 
 
 def test_a_discarded_rendering_leaves_nothing(home: Home) -> None:
-    rendered = home.service.render(REQUEST, lambda done, total: None)
+    rendered = home.service.render(REQUEST, lambda _report: None)
     home.service.discard(rendered)
     with pytest.raises(PayloadConflictError, match="released"):
         home.service.finish(rendered)
@@ -280,7 +280,7 @@ KILLED = textwrap.dedent(
     service = replace(service, open_studio=lambda _: studio)
     service.generate(
         GenerationRequest(prompt="a tree", seed=1, steps=1),
-        lambda done, total: None,
+        lambda _report: None,
         lambda asset: staged(Path(out), asset.image.data),
     )
     """

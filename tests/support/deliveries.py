@@ -42,7 +42,7 @@ class DeliveringHome:
             width_px=side_px,
             height_px=side_px,
         )
-        return self.service.generate(request, lambda _done, _total: None)
+        return self.service.generate(request, lambda _report: None)
 
 
 def make_home(folder: Path) -> DeliveringHome:

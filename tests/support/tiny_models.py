@@ -270,8 +270,9 @@ def _build_sd3(folder: Path) -> Any:
     transformer = SD3Transformer2DModel(
         sample_size=32,
         patch_size=2,
-        in_channels=4,
-        out_channels=4,
+        # diffusers paints inside masks with 16 channels only, which all published ones have.
+        in_channels=16,
+        out_channels=16,
         num_layers=1,
         attention_head_dim=8,
         num_attention_heads=2,
@@ -283,7 +284,7 @@ def _build_sd3(folder: Path) -> Any:
     return StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=_vae(4, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.0609),
+        vae=_vae(16, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.0609),
         text_encoder=CLIPTextModelWithProjection(_clip_config()),
         tokenizer=_clip_tokenizer(folder / "parts"),
         text_encoder_2=CLIPTextModelWithProjection(_clip_config(hidden_act="gelu")),

@@ -44,15 +44,15 @@ class GatedPipeline(GradientPipeline):
         self.errors: list[Exception] = []
         self.seeds: list[int] = []
 
-    def render(self, request, on_step):
+    def render(self, request, on_step, *, resume=None):
         self.seeds.append(request.seed)
         if self.errors:
             raise self.errors.pop(0)
 
-        def gated(done, total):
+        def gated(report):
             self.began.set()
             assert self.gate.wait(180)
-            on_step(done, total)
+            on_step(report)
 
         return super().render(request, gated)
 

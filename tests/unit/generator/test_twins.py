@@ -16,7 +16,7 @@ REQUEST = GenerationRequest(prompt="a cat", seed=1, steps=2, width_px=64, height
 )
 def test_each_setting_changes_the_picture(change):
     one, other = (
-        GradientPipeline().render(request, lambda _done, _total: None)
+        GradientPipeline().render(request, lambda _report: None)
         for request in (REQUEST, replace(REQUEST, **change))
     )
     assert not np.array_equal(one.pixels, other.pixels)
@@ -24,7 +24,7 @@ def test_each_setting_changes_the_picture(change):
 
 def test_picture_has_smooth_and_fine_parts():
     request = replace(REQUEST, width_px=256, height_px=256)
-    pixels = GradientPipeline().render(request, lambda *_: None).pixels.astype(float)
+    pixels = GradientPipeline().render(request, lambda _report: None).pixels.astype(float)
     grain = np.abs(np.diff(pixels, axis=1)).mean()
     assert pixels.std() > 20
     assert 2 < grain < 12
@@ -32,4 +32,4 @@ def test_picture_has_smooth_and_fine_parts():
 
 def test_side_beyond_its_limit_is_refused_by_name():
     with pytest.raises(InputError, match="width 64"):
-        GradientPipeline(largest_side_px=32).render(REQUEST, lambda *_: None)
+        GradientPipeline(largest_side_px=32).render(REQUEST, lambda _report: None)
