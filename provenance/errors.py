@@ -32,6 +32,7 @@ __all__ = [
     "PayloadConflictError",
     "ProvenanceError",
     "QueueFullError",
+    "QuotaExceededError",
     "ReadBackError",
     "RecordNotFoundError",
     "RegistryError",
@@ -99,6 +100,18 @@ class QueueFullError(ProvenanceError):
     """
 
     def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QuotaExceededError(ProvenanceError):
+    """A caller has used up what it may ask for.
+
+    Attributes:
+        retry_after_s: Seconds until there is something again.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
     from pathlib import Path
 
     from provenance.types import (
+        ApiKey,
         BitArray,
         Candidate,
         Checkpoint,
@@ -363,6 +364,31 @@ class AssetStore(Protocol):
 
     def get(self, sha256: str) -> bytes | None:
         """The bytes, verified against their digest; None when they are not kept."""
+
+
+class ApiKeyStore(Protocol):
+    """Knows the API keys of a deployment. Group: ``countermark.access``, ``f(settings)``."""
+
+    def authenticate(self, text: str) -> ApiKey | None:
+        """The live key that `text` is; None for anything else. Notes the day of use.
+
+        Raises:
+            RegistryUnavailableError: The database cannot be reached.
+        """
+
+    def spend_pictures(self, key: ApiKey, pictures: int) -> date:
+        """Takes pictures from the key's allowance of today; exact under concurrency.
+
+        Returns:
+            The day (UTC) that they were taken from.
+
+        Raises:
+            QuotaExceededError: Fewer are left; nothing was taken.
+            RegistryUnavailableError: The database cannot be reached.
+        """
+
+    def return_pictures(self, key: ApiKey, pictures: int, *, spent_on: date) -> None:
+        """Gives back what was taken for a request that was never accepted."""
 
 
 @runtime_checkable

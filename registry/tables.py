@@ -4,12 +4,13 @@ Every type here means the same on SQLite and on PostgreSQL. What the log vouches
 refusals and their parts) is added, never changed, and neither secret nor personal; of a
 reservation only the state changes. Jobs are work in progress: they change, they hold what a person
 asked for until they end, and they are forgotten (docs/adr/0012). Kept inputs are encrypted, and
-deleted when somebody asks for it (docs/adr/0011).
+deleted when somebody asks for it (docs/adr/0011). API
+keys change too, and hold no secret: only its digest.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    Date,
     DateTime,
     Double,
     ForeignKey,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HEAD_REVISION",
+    "ApiKeyRow",
+    "ApiKeyUsageRow",
     "Base",
     "EmbeddingRow",
     "JobInputRow",
@@ -399,3 +403,37 @@ class KeptInputsRow(Base):
     key_id: Mapped[str] = mapped_column(String(16))
     wrapped_key: Mapped[bytes] = mapped_column(LargeBinary)
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class ApiKeyRow(Base):
+    """One API key: all fields of `provenance.types.ApiKey`, and a digest of its secret.
+
+    Attributes:
+        secret_sha256: 32 bytes; the secret itself is shown once and kept nowhere.
+        scopes: Names, sorted, separated by spaces.
+    """
+
+    __tablename__ = "api_keys"
+
+    key_id: Mapped[str] = mapped_column(String(RECORD_ID_CHARACTERS), primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    secret_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    scopes: Mapped[str] = mapped_column(Text)
+    rate_per_minute: Mapped[int | None]
+    daily_pictures: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_used_on: Mapped[date | None] = mapped_column(Date)
+
+
+class ApiKeyUsageRow(Base):
+    """How many pictures a key has asked for on one day (UTC)."""
+
+    __tablename__ = "api_key_usage"
+
+    key_id: Mapped[str] = mapped_column(
+        String(RECORD_ID_CHARACTERS), ForeignKey("api_keys.key_id"), primary_key=True
+    )
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    pictures: Mapped[int]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from registry.api_keys import SqlApiKeyStore
 from registry.assets import LocalAssetStore
 from registry.engine import make_engine, stored_revision
 from registry.kept_inputs import InputVault, open_vault
@@ -14,7 +15,7 @@ from registry.tables import HEAD_REVISION
 if TYPE_CHECKING:
     from provenance.config import Settings
 
-__all__ = ["open_asset_store", "open_input_vault", "open_registry"]
+__all__ = ["open_api_keys", "open_asset_store", "open_input_vault", "open_registry"]
 
 
 def open_registry(settings: Settings) -> SqlRecordStore:
@@ -26,11 +27,7 @@ def open_registry(settings: Settings) -> SqlRecordStore:
         RegistryUnavailableError: The database cannot be reached, written or migrated.
     """
     url = settings.registry_url
-    if _revision(url) != HEAD_REVISION:
-        # Alembic loads only when there is something to migrate: it costs a tenth of a second.
-        from registry import migrate
-
-        migrate.upgrade(url)
+    _bring_to_head(url)
     return open_store(
         url, reservation_lifetime=timedelta(seconds=settings.registry.reservation_lifetime_s)
     )
@@ -49,6 +46,21 @@ def open_input_vault(settings: Settings) -> InputVault:
         DeliveryError: It cannot be written.
     """
     return open_vault(settings.inputs_key_file)
+
+
+def open_api_keys(settings: Settings) -> SqlApiKeyStore:
+    """The API keys of a deployment, in the registry's database. Raises as `open_registry`."""
+    url = settings.registry_url
+    _bring_to_head(url)
+    return SqlApiKeyStore(make_engine(url))
+
+
+def _bring_to_head(url: str) -> None:
+    if _revision(url) != HEAD_REVISION:
+        # Alembic loads only when there is something to migrate: it costs a tenth of a second.
+        from registry import migrate
+
+        migrate.upgrade(url)
 
 
 def _revision(url: str) -> str | None:

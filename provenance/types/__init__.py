@@ -5,6 +5,7 @@ imports them from here; a plain ``dict`` crosses a border only as a mapping of n
 (`Parameters`).
 """
 
+from provenance.types.access import ApiKey, Scope
 from provenance.types.base import (
     BitArray,
     Float32Array,
@@ -90,6 +91,7 @@ __all__ = [
     "MAX_SIDE_PX",
     "MAX_STEPS",
     "WRITABLE_MEDIA_TYPES",
+    "ApiKey",
     "AssetInfo",
     "Assurance",
     "BitArray",
@@ -137,6 +139,7 @@ __all__ = [
     "SafetyPolicy",
     "SafetyReport",
     "Scalar",
+    "Scope",
     "SealedInputs",
     "SignedAsset",
     "SignerTrust",
