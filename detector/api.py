@@ -20,6 +20,9 @@ from detector.schemas import VerdictView, view_verdict
 from detector.service import Depth
 from provenance.errors import InputError
 from provenance.imaging import open_candidate
+from provenance.serving.access import EVERYBODY, needs
+from provenance.serving.metrics import VERDICTS
+from provenance.types import Scope
 
 if TYPE_CHECKING:
     from detector.service import DetectorService
@@ -43,7 +46,8 @@ _UPLOAD = {
                     "type": "object",
                     "required": ["file"],
                     "properties": {"file": {"type": "string", "format": "binary"}},
-                }
+                },
+                "example": {"file": "(the bytes of house.png)"},
             },
             "image/*": {"schema": {"type": "string", "format": "binary"}},
         },
@@ -75,7 +79,7 @@ def build_router(settings: Settings) -> APIRouter:
     from detector.wiring import build_detector
 
     build_detector(settings)  # a defect in the settings shows at start, not at the first upload
-    router = APIRouter(tags=["verify"])
+    router = APIRouter(tags=["verify"], dependencies=needs(Scope.VERIFY))
     # Built again with the first upload: the generator beside it may make this deployment's own
     # root only when it starts.
     _add_verify(router, _Once(lambda: build_detector(settings)))
@@ -99,6 +103,7 @@ def _verify(opener: _Once[DetectorService], name: str, data: bytes, depth: Depth
     service = opener()
     candidate = open_candidate(data, name=name, limits=service.limits)
     verdict = service.examine(candidate, depth=depth)
+    VERDICTS.labels(verdict.origin.value, verdict.assurance.value).inc()
     return view_verdict(verdict, file=name, sha256=candidate.sha256, error=candidate.decode_problem)
 
 
@@ -139,7 +144,9 @@ def _add_page(router: APIRouter) -> None:
         "Cache-Control": "no-cache",
     }
 
-    @router.get("/verify", response_class=HTMLResponse, include_in_schema=False)
+    @router.get(
+        "/verify", response_class=HTMLResponse, include_in_schema=False, dependencies=EVERYBODY
+    )
     async def page() -> HTMLResponse:
         return HTMLResponse(html, headers=headers)
 

@@ -28,6 +28,8 @@ from provenance.types import (
 )
 
 if TYPE_CHECKING:
+    from pydantic.config import JsonDict
+
     from provenance.types import Evidence, Verdict
 
 __all__ = ["EvidenceView", "VerdictView", "view_verdict"]
@@ -130,6 +132,33 @@ class FailureView(_View):
 EvidenceView = ManifestView | WatermarkView | RegistryView | MetadataView | FailureView
 
 
+VERDICT_EXAMPLE: JsonDict = {
+    "file": "house.png",
+    "sha256": "6f1d3c" + 58 * "0",
+    "origin": "machine_made",
+    "assurance": "registered",
+    "record_id": "3f2a9c0d11e87b46",
+    "evidence": [
+        {
+            "source": "registry",
+            "finding": "present",
+            "reason": "exactly this file is registered here",
+            "basis": "file_hash",
+            "tier": "exact",
+            "record_id": "3f2a9c0d11e87b46",
+            "kind": "generated",
+            "distance_bits": None,
+            "cosine": None,
+            "revoked": False,
+        }
+    ],
+    "reasons": ["A machine made it: exactly this file is registered here."],
+    "policy_id": "default",
+    "list_dates": {},
+    "error": None,
+}
+
+
 class VerdictView(_View):
     """The answer to one file.
 
@@ -145,6 +174,10 @@ class VerdictView(_View):
         list_dates: Date of each trust list used.
         error: Why the pixels could not be decoded; null when they could.
     """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_extra={"examples": [VERDICT_EXAMPLE]}
+    )
 
     file: str
     sha256: str

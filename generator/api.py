@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import signal
 import threading
 from contextlib import asynccontextmanager
@@ -14,12 +15,16 @@ from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from generator.admission import Admission
 from generator.job_documents import public_detail
 from generator.jobs import Job, JobOptions, JobService
 from generator.schemas import GenerationBody, JobView, PictureView, record_asset_view
 from provenance.config import Settings
-from provenance.errors import InputError, RecordNotFoundError
-from provenance.types import parse_record_id
+from provenance.errors import InputError, ProvenanceError, RecordNotFoundError
+from provenance.serving import metrics
+from provenance.serving.access import caller_of, needs
+from provenance.serving.request_log import note_records
+from provenance.types import Scope, parse_record_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -69,11 +74,14 @@ def build_router(settings: Settings) -> APIRouter:
             self-test fails.
     """
     from generator.wiring import build_generator
+    from registry.wiring import open_api_keys
 
     generator = build_generator(settings)
     generator.self_test()
     generator.service.open_studio(None)
     jobs = generator.build_jobs(generator.service)
+    admission = Admission(jobs, open_api_keys(settings))
+    metrics.QUEUE_LENGTH.set_function(lambda: _queue_length(jobs))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -82,9 +90,11 @@ def build_router(settings: Settings) -> APIRouter:
             yield
         await run_in_threadpool(jobs.stop, settings.serve.drain_s)
 
-    router = APIRouter(prefix="/v1", tags=["generate"], lifespan=lifespan)
-    _add_jobs(router, jobs, settings)
-    _add_events(router, jobs)
+    router = APIRouter(
+        prefix="/v1", tags=["generate"], lifespan=lifespan, dependencies=needs(Scope.GENERATE)
+    )
+    _add_jobs(router, admission, settings)
+    _add_events(router, admission)
     _add_assets(router, generator)
     return router
 
@@ -117,10 +127,19 @@ def _told_of_signals(stop: Callable[[], None]) -> Iterator[None]:
                 signal.signal(number, earlier)
 
 
+def _queue_length(jobs: JobService) -> float:
+    try:
+        return float(jobs.count_waiting())
+    except ProvenanceError:  # not known is what Prometheus calls NaN
+        return math.nan
+
+
 # -- jobs ----------------------------------------------------------------------------------------
 
 
-def _add_jobs(router: APIRouter, jobs: JobService, settings: Settings) -> None:
+def _add_jobs(router: APIRouter, admission: Admission, settings: Settings) -> None:
+    jobs = admission.jobs
+
     @router.post(
         "/generations",
         status_code=HTTPStatus.ACCEPTED,
@@ -145,7 +164,8 @@ def _add_jobs(router: APIRouter, jobs: JobService, settings: Settings) -> None:
         if body.n > settings.generator.max_batch:
             raise InputError(f"n {body.n} is more than generator.max_batch allows; split it")
         job = await run_in_threadpool(
-            jobs.submit,
+            admission.submit,
+            caller_of(request),
             body.to_requests(),
             idempotency_key=_checked_key(idempotency_key),
             options=JobOptions(
@@ -161,7 +181,7 @@ def _add_jobs(router: APIRouter, jobs: JobService, settings: Settings) -> None:
     @router.get("/generations/{job_id}", response_model=JobView, responses=UNKNOWN)
     def read_generation(job_id: str, request: Request) -> Any:
         """Where a job stands."""
-        return job_view(jobs.get(job_id), request)
+        return job_view(admission.find(caller_of(request), job_id), request)
 
     @router.delete(
         "/generations/{job_id}",
@@ -173,6 +193,7 @@ def _add_jobs(router: APIRouter, jobs: JobService, settings: Settings) -> None:
 
         What was delivered stays; a job that has ended stays as it is.
         """
+        admission.find(caller_of(request), job_id)
         job = jobs.cancel(job_id)
         if not job.state.is_final:
             response.status_code = HTTPStatus.ACCEPTED
@@ -197,6 +218,7 @@ def _settled(job: Job, request: Request, response: Response) -> Any:
         raise job.error
     if job.state.is_final:
         response.status_code = HTTPStatus.OK
+    note_records(record.record_id for record in job.results)
     return job_view(job, request)
 
 
@@ -237,7 +259,7 @@ def job_view(job: Job, request: Request) -> JobView:
 # -- events --------------------------------------------------------------------------------------
 
 
-def _add_events(router: APIRouter, jobs: JobService) -> None:
+def _add_events(router: APIRouter, admission: Admission) -> None:
     @router.get(
         "/generations/{job_id}/events",
         response_class=StreamingResponse,
@@ -258,8 +280,9 @@ def _add_events(router: APIRouter, jobs: JobService) -> None:
         Events: `queued` (position), `step` (k of n), `preview` (asset), and one of `done`,
         `failed`, `refused`, `cancelled`.
         """
-        await run_in_threadpool(jobs.get, job_id)  # an unknown job is a 404, not an empty stream
-        lines = _lines(jobs, job_id, last_event_id, request)
+        # An unknown job is a 404, not an empty stream.
+        await run_in_threadpool(admission.find, caller_of(request), job_id)
+        lines = _lines(admission.jobs, job_id, last_event_id, request)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(lines, media_type="text/event-stream", headers=headers)
 
@@ -311,5 +334,6 @@ def _add_assets(router: APIRouter, generator: Generator) -> None:
         data = generator.assets.get(record.asset.sha256) if generator.assets else None
         if data is None:
             raise RecordNotFoundError(f"the bytes of record {record_id} are not kept here")
+        note_records([record.record_id])
         headers = {"ETag": f'"{record.asset.sha256}"', "X-Content-Type-Options": "nosniff"}
         return Response(data, media_type=str(record.asset.media_type), headers=headers)

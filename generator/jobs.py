@@ -87,6 +87,8 @@ class Job:
     results: tuple[RegistryRecord, ...]
     error: ProvenanceError | None
     api_key_id: str = ""
+    is_new: bool = False
+    """Whether the submission that answers it made it; a retry answers the job that stood."""
 
 
 class JobService:
@@ -234,7 +236,16 @@ class JobService:
             results=self._results(stored),
             error=None if stored.error is None else document_to_error(stored.error),
             api_key_id=stored.api_key_id,
+            is_new=stored.is_new,
         )
+
+    def knows_key(self, api_key_id: str, idempotency_key: str) -> bool:
+        """Whether a submission with these would answer a job that stands."""
+        return self._jobs.knows_key(api_key_id, idempotency_key)
+
+    def count_waiting(self) -> int:
+        """Jobs that wait, of all processes."""
+        return self._jobs.count_waiting()
 
     def _results(self, stored: StoredJob) -> tuple[RegistryRecord, ...]:
         found = []

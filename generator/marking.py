@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from generator.marks import describe_asset, kind_of
+from provenance.serving.metrics import timed
 from provenance.types import Delivery, RegistryRecord
 
 if TYPE_CHECKING:
@@ -54,21 +55,23 @@ class LocalMarker:
         """As `Marker`."""
         request, model, payload = rendered.request, rendered.model, rendered.reservation.payload
         # W5
-        marked = self.marks.mark(rendered.raster, payload, request=request, model=model)
+        with timed("watermark"):
+            marked = self.marks.mark(rendered.raster, payload, request=request, model=model)
         # W6
         fingerprints = self.marks.fingerprint(marked.raster)
         # W7
-        asset = self.marks.sign(
-            marked,
-            payload=payload,
-            fingerprints=fingerprints,
-            request=request,
-            inputs=rendered.inputs,
-            model=model,
-            pipeline=rendered.pipeline,
-            safety=rendered.safety,
-            when=self.clock(),
-        )
+        with timed("sign"):
+            asset = self.marks.sign(
+                marked,
+                payload=payload,
+                fingerprints=fingerprints,
+                request=request,
+                inputs=rendered.inputs,
+                model=model,
+                pipeline=rendered.pipeline,
+                safety=rendered.safety,
+                when=self.clock(),
+            )
         record = RegistryRecord(
             record_id=payload.record_id,
             kind=kind_of(request),

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from generator.kept import pack_inputs
 from generator.marking import LocalMarker
 from generator.safety import check_image
-from provenance.errors import ContentBlockedError
+from provenance.errors import CancelledError, ContentBlockedError
 from provenance.manifest.claims import SoftwareAgent
+from provenance.serving.metrics import PICTURES, timed
 from provenance.types import Refusal
 
 if TYPE_CHECKING:
@@ -169,9 +170,11 @@ class GenerationService:
         with self._released_on_error(reservation):
             on_reserved(reservation.record_id)
             # W3
-            raster = studio.pipeline.render(request, on_step, resume=resume)
+            with timed("render"):
+                raster = studio.pipeline.render(request, on_step, resume=resume)
             # W4
-            safety = check_image(studio.checker, raster, self.safety_policy)
+            with timed("check"):
+                safety = check_image(studio.checker, raster, self.safety_policy)
             model = studio.pipeline.model
             agent = SoftwareAgent(model.family or "pipeline", studio.pipeline.version)
             rendered = Rendered(request, inputs, reservation, raster, model, agent, safety)
@@ -208,6 +211,7 @@ class GenerationService:
         """
         with self._released_on_error(rendered.reservation):
             delivery = self._finish(rendered, deliver_to)
+        PICTURES.labels("delivered").inc()
         log.info("delivered record %s", delivery.record.record_id)
         return delivery
 
@@ -217,8 +221,10 @@ class GenerationService:
 
     def _finish(self, rendered: Rendered, deliver_to: Sink | None) -> Delivery:
         # W5 to W7
-        delivery = self._mark(rendered)
-        self._commit_and_deliver(delivery, self._keep(rendered), deliver_to)
+        with timed("mark"):
+            delivery = self._mark(rendered)
+        with timed("commit"):
+            self._commit_and_deliver(delivery, self._keep(rendered), deliver_to)
         return delivery
 
     def _keep(self, rendered: Rendered) -> SealedInputs | None:
@@ -260,6 +266,7 @@ class GenerationService:
                 reason=reason,
             )
         )
+        PICTURES.labels("refused").inc()
         raise ContentBlockedError(f"{reason}; refusal {record_id} is recorded", safety, record_id)
 
     @contextmanager
@@ -268,7 +275,11 @@ class GenerationService:
             yield
         except ContentBlockedError:
             raise  # the refusal has ended the reservation
+        except CancelledError:
+            self._release(reservation.record_id)
+            raise
         except BaseException:
+            PICTURES.labels("failed").inc()
             self._release(reservation.record_id)
             raise
 

@@ -242,6 +242,18 @@ class ServeSettings:
             seconds, 1 to a year.
         previews_every: A preview after every so many steps, 0 to 1000; 0 means none. Each one is
             marked, signed and registered like any picture.
+        require_api_key: Which routes ask for an API key: ``none``; ``generate``, what makes or
+            hands out pictures; ``all``, verification and the registry too. Routes of scope admin
+            always ask. A key that is given is checked whatever stands here.
+        rate_per_minute: Requests a minute of one caller (a key without a rate of its own, else a
+            client address), 0 (no limit) to a million.
+        open_rate_per_minute: Likewise, of one client address without a key, on the verification
+            routes, which are open to all and cost seconds of computing each.
+        trusted_proxies: Addresses or networks of your own proxies, e.g. ``10.0.0.0/8``. Only from
+            them X-Forwarded-For is believed; empty means from nobody.
+        metrics_access: Who reads ``/metrics``: ``admin``, keys of that scope; ``loopback``,
+            connections from this machine itself that came through no proxy.
+        log_format: ``text`` for people, ``json`` for machines: one object a line.
     """
 
     host: str = "127.0.0.1"
@@ -250,6 +262,12 @@ class ServeSettings:
     drain_s: Annotated[float, Range(0, DAY_S)] = 30.0
     keep_jobs_s: Annotated[int, Range(1, YEAR_S)] = 7 * DAY_S
     previews_every: Annotated[int, Range(0, 1000)] = 0
+    require_api_key: Literal["none", "generate", "all"] = "none"
+    rate_per_minute: Annotated[int, Range(0, 1_000_000)] = 0
+    open_rate_per_minute: Annotated[int, Range(0, 1_000_000)] = 60
+    trusted_proxies: tuple[str, ...] = ()
+    metrics_access: Literal["admin", "loopback"] = "admin"
+    log_format: Literal["text", "json"] = "text"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from http import HTTPStatus
 from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -32,27 +32,42 @@ from provenance.errors import (
     PayloadConflictError,
     ProvenanceError,
     QueueFullError,
+    QuotaExceededError,
     RecordNotFoundError,
     RegistryUnavailableError,
     UnsupportedMediaTypeError,
 )
-from provenance.plugins import load_backend
+from provenance.plugins import available_backends, load_backend
+from provenance.serving import metrics
+from provenance.serving.access import (
+    EVERYBODY,
+    RULE,
+    needs,
+    problem,
+    read_rules,
+    require_rule,
+    shape_for,
+)
+from provenance.serving.addresses import Proxies, is_loopback
+from provenance.serving.buckets import Buckets
+from provenance.serving.gate import Gate, GatePolicy
+from provenance.serving.request_log import RequestLog, set_up_log
+from provenance.types import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from fastapi import APIRouter
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from fastapi.responses import JSONResponse
+    from starlette.types import ASGIApp, Message, Receive, Send
+    from starlette.types import Scope as AsgiScope
 
     from provenance.config import Settings
+    from provenance.interfaces import ApiKeyStore
     from provenance.types import HealthCheck
 
 __all__ = ["compose_app", "create_app", "problem", "run_server", "status_for"]
 
 log = logging.getLogger(__name__)
-
-PROBLEM_MEDIA_TYPE = "application/problem+json"
-"""Source: RFC 9457."""
 
 STOP_MARGIN_S = 5
 """Over `serve.drain_s`, for the answers of what was drained."""
@@ -70,6 +85,7 @@ STATUS_BY_ERROR: tuple[tuple[type[ProvenanceError], HTTPStatus], ...] = (
     (ContentBlockedError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (RecordNotFoundError, HTTPStatus.NOT_FOUND),
     (PayloadConflictError, HTTPStatus.CONFLICT),
+    (QuotaExceededError, HTTPStatus.TOO_MANY_REQUESTS),
     (CancelledError, HTTPStatus.CONFLICT),
     (RegistryUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
     (BackendUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
@@ -90,10 +106,12 @@ def status_for(error: ProvenanceError) -> HTTPStatus:
     return HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def problem(status: HTTPStatus, detail: str, **members: object) -> JSONResponse:
-    """An RFC 9457 answer."""
-    body = {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": detail}
-    return JSONResponse({**body, **members}, status, media_type=PROBLEM_MEDIA_TYPE)
+SCOPES_WITH_KEY: Mapping[str, frozenset[Scope]] = {
+    "none": frozenset({Scope.ADMIN}),
+    "generate": frozenset({Scope.ADMIN, Scope.GENERATE}),
+    "all": frozenset(Scope),
+}
+"""Which routes ask for a key under each value of serve.require_api_key."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -108,18 +126,56 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def compose_app(settings: Settings, routers: Sequence[APIRouter]) -> FastAPI:
-    """An application of these routers, with health, error answers and limits."""
+    """An application of these routers, with health, metrics, keys, limits and error answers."""
     app = FastAPI(
         title="Countermark",
         version=version("countermark"),
         description="Marks what a generator makes, and reads the marks of any image.",
+        dependencies=[Depends(require_rule)],
     )
+    routers = [*routers, _build_health(settings), _build_metrics()]
     for router in routers:
         app.include_router(router)
-    _add_health(app, settings)
     _add_error_answers(app)
+    # From the inside out: what is added last sees a request first.
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_bytes + MULTIPART_OVERHEAD_BYTES)
+    app.add_middleware(
+        Gate,
+        rules=read_rules(routers),
+        policy=_gate_policy(settings),
+        keys=_open_keys(settings),
+        buckets=Buckets(time.monotonic),
+        proxies=Proxies(settings.serve.trusted_proxies),
+        answer_error=_answer_ours,
+    )
+    app.add_middleware(RequestLog)
     return app
+
+
+def _gate_policy(settings: Settings) -> GatePolicy:
+    serve = settings.serve
+    return GatePolicy(
+        key_scopes=SCOPES_WITH_KEY[serve.require_api_key],
+        rate_per_minute=serve.rate_per_minute,
+        open_rate_per_minute=serve.open_rate_per_minute,
+        loopback_paths=frozenset({METRICS_PATH} if serve.metrics_access == "loopback" else ()),
+    )
+
+
+def _open_keys(settings: Settings) -> ApiKeyStore | None:
+    """The store of API keys, when a package brings one.
+
+    Raises:
+        ConfigError: Keys are asked for, but nothing knows them.
+        ProvenanceError: The store cannot be opened.
+    """
+    names = available_backends("countermark.access")
+    if names:
+        store: ApiKeyStore = load_backend("countermark.access", names[0])(settings)
+        return store
+    if settings.serve.require_api_key != "none":
+        raise ConfigError("serve.require_api_key is set, but no installed package knows API keys")
+    return None
 
 
 def run_server(settings: Settings, *, host: str, port: int) -> None:
@@ -138,7 +194,14 @@ def run_server(settings: Settings, *, host: str, port: int) -> None:
         raise ConfigError(
             f"cannot listen on {host}:{port}: {error.strerror}; choose another --host or --port"
         ) from error
+    set_up_log(settings.serve.log_format)
     app = create_app(settings)
+    if settings.serve.require_api_key == "none" and not is_loopback(host):
+        log.warning(
+            "everybody who reaches %s may generate pictures; to ask for API keys, set "
+            "serve.require_api_key",
+            host,
+        )
     bound = listener.getsockname()[1]
     log.warning("serving on http://%s:%s (interactive documentation at /docs)", host, bound)
     # A client that never ends its request must not keep a stopping service up.
@@ -152,18 +215,19 @@ def run_server(settings: Settings, *, host: str, port: int) -> None:
 # -- health ------------------------------------------------------------------------------------
 
 
-def _add_health(app: FastAPI, settings: Settings) -> None:
+def _build_health(settings: Settings) -> APIRouter:
+    router = APIRouter(prefix="/health", tags=["health"], dependencies=EVERYBODY)
     providers: list[Callable[[Settings], list[HealthCheck]]] = [
         load_backend("countermark.readiness", point.name)
         for point in sorted(entry_points(group="countermark.readiness"), key=lambda p: p.name)
     ]
 
-    @app.get("/health/live", tags=["health"])
+    @router.get("/live", responses=_example({"status": "ok"}))
     async def live() -> dict[str, str]:
         """Whether the process answers; says nothing of what it depends on."""
         return {"status": "ok"}
 
-    @app.get("/health/ready", tags=["health"])
+    @router.get("/ready", responses=_example({"status": "ok", "failing": []}))
     async def ready(response: Response) -> dict[str, Any]:
         """Whether requests can be served now; 503 with the failing checks otherwise."""
         lines = [
@@ -174,49 +238,87 @@ def _add_health(app: FastAPI, settings: Settings) -> None:
             response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
         return {"status": "unavailable" if failing else "ok", "failing": failing}
 
+    return router
+
+
+# -- metrics -----------------------------------------------------------------------------------
+
+METRICS_PATH = "/metrics"
+
+
+def _build_metrics() -> APIRouter:
+    router = APIRouter(tags=["metrics"], dependencies=needs(Scope.ADMIN))
+    shown = {"text/plain": {"example": "countermark_queue_length 0.0\n"}}
+
+    @router.get(METRICS_PATH, response_class=Response, responses={200: {"content": shown}})
+    def read_metrics() -> Response:
+        """What this process has counted, for Prometheus.
+
+        Needs scope admin; serve.metrics_access may open it to this machine itself instead.
+        """
+        return Response(metrics.show(), media_type=metrics.MEDIA_TYPE)
+
+    return router
+
+
+def _example(body: object) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {"application/json": {"example": body}}}}
+
 
 # -- errors ------------------------------------------------------------------------------------
 
 
+def _answer_ours(scope: AsgiScope, error: ProvenanceError) -> JSONResponse:
+    """One of our errors, in the shape that the route's clients expect."""
+    shape, status = shape_for(scope), status_for(error)
+    if int(status) not in _SHOWN_TO_STRANGERS:
+        log.error("%s: %s", type(error).__name__, error)
+        return shape(status, "the service cannot do this now; its log says why")
+    if isinstance(error, ContentBlockedError):
+        return shape(
+            status,
+            str(error),
+            refusal_id=error.refusal_id,
+            flagged=list(error.report.flagged),
+            scores=dict(error.report.scores),
+        )
+    answer = shape(status, str(error))
+    if isinstance(error, QuotaExceededError | QueueFullError):
+        metrics.RATE_LIMITED.labels(_route_of(scope)).inc()
+        answer.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    return answer
+
+
+def _route_of(scope: AsgiScope) -> str:
+    rule = scope.get(RULE)
+    return "unmatched" if rule is None else str(rule.template)
+
+
 def _add_error_answers(app: FastAPI) -> None:
     @app.exception_handler(ProvenanceError)
-    async def answer_ours(_: Request, error: ProvenanceError) -> JSONResponse:
-        status = status_for(error)
-        if int(status) not in _SHOWN_TO_STRANGERS:
-            log.error("%s: %s", type(error).__name__, error)
-            return problem(status, "the service cannot do this now; its log says why")
-        if isinstance(error, ContentBlockedError):
-            return problem(
-                status,
-                str(error),
-                refusal_id=error.refusal_id,
-                flagged=list(error.report.flagged),
-                scores=dict(error.report.scores),
-            )
-        answer = problem(status, str(error))
-        if isinstance(error, QueueFullError):
-            answer.headers["Retry-After"] = str(error.retry_after_s)
-        return answer
+    async def answer_ours(request: Request, error: ProvenanceError) -> JSONResponse:
+        return _answer_ours(request.scope, error)
 
     @app.exception_handler(RequestValidationError)
-    async def answer_validation(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def answer_validation(request: Request, error: RequestValidationError) -> JSONResponse:
         problems = [
             {"field": ".".join(str(part) for part in item["loc"][1:]), "problem": item["msg"]}
             for item in error.errors()
         ]
         named = "; ".join(f"{p['field'] or 'body'}: {p['problem']}" for p in problems[:5])
-        return problem(HTTPStatus.BAD_REQUEST, named, errors=problems)
+        return shape_for(request.scope)(HTTPStatus.BAD_REQUEST, named, errors=problems)
 
     @app.exception_handler(HTTPException)
-    async def answer_http(_: Request, error: HTTPException) -> JSONResponse:
-        answer = problem(HTTPStatus(error.status_code), str(error.detail))
+    async def answer_http(request: Request, error: HTTPException) -> JSONResponse:
+        answer = shape_for(request.scope)(HTTPStatus(error.status_code), str(error.detail))
         answer.headers.update(error.headers or {})
         return answer
 
     @app.exception_handler(Exception)
-    async def answer_unexpected(_: Request, error: Exception) -> JSONResponse:
+    async def answer_unexpected(request: Request, error: Exception) -> JSONResponse:
         log.error("unexpected %s", type(error).__name__, exc_info=error)
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log has the details")
+        detail = "internal error; the log has the details"
+        return shape_for(request.scope)(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
 
 
 class BodyLimit:
@@ -226,19 +328,19 @@ class BodyLimit:
         self._app = app
         self._max_bytes = max_bytes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._max_bytes:
-            await self._refuse()(scope, receive, send)
+            await self._refuse(scope)(scope, receive, send)
             return
         await self._app(scope, self._counting(receive), send)
 
-    def _refuse(self) -> JSONResponse:
+    def _refuse(self, scope: AsgiScope) -> JSONResponse:
         detail = f"the body is longer than {self._max_bytes} bytes (limits.max_bytes)"
-        return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+        return shape_for(scope)(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
 
     def _counting(self, receive: Receive) -> Callable[[], Awaitable[Message]]:
         seen = 0

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
 
-from provenance.types import parse_record_id
+from provenance.serving.access import needs
+from provenance.types import Scope, parse_record_id
 from registry.schemas import RecordView, record_view
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ def build_router(settings: Settings) -> APIRouter:
         yield
         store.close()
 
-    router = APIRouter(prefix="/v1", tags=["registry"], lifespan=lifespan)
+    router = APIRouter(
+        prefix="/v1", tags=["registry"], lifespan=lifespan, dependencies=needs(Scope.REGISTRY)
+    )
 
     @router.get("/records/{record_id}")
     def show_record(record_id: str) -> RecordView:

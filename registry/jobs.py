@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +107,8 @@ class StoredJob:
     cancel_requested: bool
     error: Mapping[str, Any] | None
     pictures: tuple[StoredPicture, ...]
+    is_new: bool = False
+    """Whether the call that answers it made it; a retry answers the job that stood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +158,18 @@ class JobStore:
         with self._write() as session:
             self._lock_adding(session)
             row = self._find_same(session, job, key)
-            if row is None:
-                self._require_room(session, max_queue)
-                row = self._insert(session, job, key)
-            return _job_of(row)
+            if row is not None:
+                return _job_of(row)
+            self._require_room(session, max_queue)
+            return replace(_job_of(self._insert(session, job, key)), is_new=True)
+
+    def knows_key(self, api_key_id: str, idempotency_key: str) -> bool:
+        """Whether a job of this caller was made under this idempotency key."""
+        statement = select(JobRow.job_id).where(
+            JobRow.api_key_id == api_key_id, JobRow.idempotency_key == _digest(idempotency_key)
+        )
+        with self._read() as session:
+            return session.scalar(statement) is not None
 
     def _lock_adding(self, session: Session) -> None:
         if self._engine.dialect.name == "postgresql":

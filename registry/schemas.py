@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pydantic.config import JsonDict
+
     from provenance.types import (
         AssetInfo,
         Fingerprints,
@@ -125,8 +127,46 @@ class ManifestView(_View):
     time_stamped: bool
 
 
+RECORD_EXAMPLE: JsonDict = {
+    "record_id": "3f2a9c0d11e87b46",
+    "kind": "generated",
+    "created_at": "2026-11-24T20:00:09Z",
+    "claim_generator": "countermark 0.1.0",
+    "asset": {
+        "sha256": "6f1d3c" + 58 * "0",
+        "pixel_sha256": "a07be1" + 58 * "0",
+        "media_type": "image/png",
+        "width_px": 512,
+        "height_px": 512,
+        "size_bytes": 412806,
+    },
+    "model": {
+        "name": "bundled",
+        "revision": "sha256:" + 64 * "4",
+        "weights_sha256": 64 * "4",
+        "licence": "Apache-2.0",
+        "family": "StableDiffusionPipeline",
+    },
+    "parameters": {"seed": 7, "steps": 20, "guidance": 7.5},
+    "safety": None,
+    "watermark": None,
+    "perceptual_hash": None,
+    "embedding": None,
+    "manifest": {
+        "label": "urn:c2pa:0c1f9a52-7d5e-4a33-9c50-b6a0e7c1d2f4",
+        "store_sha256": "d94c02" + 58 * "0",
+        "store_bytes": 18234,
+        "time_stamped": False,
+    },
+}
+
+
 class RecordView(_View):
     """One delivered picture."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_extra={"examples": [RECORD_EXAMPLE]}
+    )
 
     record_id: str
     kind: str

@@ -86,6 +86,12 @@ def load_one(section: str, key: str, toml_value: str, home: Path) -> object:
 RANGES = [
     ("serve", "port", ("0", "65535"), ("-1", "65536"), "from 0 to 65535"),
     ("serve", "max_queue", ("1", "1000000"), ("0", "-1", "1000001"), "from 1 to 1000000"),
+    ("serve", "drain_s", ("0", "86400"), ("-1", "86401"), "from 0 to 86400"),
+    ("serve", "keep_jobs_s", ("1", "31536000"), ("0", "31536001"), "from 1 to"),
+    ("serve", "previews_every", ("0", "1000"), ("-1", "1001"), "from 0 to 1000"),
+    ("serve", "rate_per_minute", ("0", "1000000"), ("-1", "1000001"), "from 0 to 1000000"),
+    ("serve", "open_rate_per_minute", ("0", "1000000"), ("-1", "1000001"), "from 0 to 1000000"),
+    ("generator", "batch_size", ("1", "64"), ("0", "65"), "from 1 to 64"),
     ("generator", "max_batch", ("1", "64"), ("0", "65"), "from 1 to 64"),
     ("limits", "max_bytes", ("1", "4294967296"), ("0", "-1", "4294967297"), "from 1 to 4294967296"),
     ("limits", "max_pixels", ("1", "2147483648"), ("0", "2147483649"), "from 1 to 2147483648"),

@@ -13,7 +13,7 @@ from provenance.testing.stores import (
     build_refusal,
 )
 from provenance.types import RecordId
-from registry.schemas import record_view, refusal_view
+from registry.schemas import RECORD_EXAMPLE, RecordView, record_view, refusal_view
 
 ID = RecordId("00000000000000ff")
 WORDS = {
@@ -63,3 +63,7 @@ def test_record_view_is_json_even_with_infinite_measures():
     view = record_view(record).model_dump(mode="json")
     assert view["watermark"]["psnr_db"] is None
     json.dumps(view, allow_nan=False)
+
+
+def test_the_example_of_a_record_is_one():
+    assert RecordView.model_validate(RECORD_EXAMPLE).record_id == RECORD_EXAMPLE["record_id"]
