@@ -6,6 +6,7 @@ Real engine, real watermark, real SQLite; only the pipeline is a drawn picture.
 from __future__ import annotations
 
 import io
+import pickle
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -249,6 +250,23 @@ def test_a_mask_is_recorded_by_its_digest_alone(home: DeliveringHome) -> None:
     delivery = edit(home, png(), mask=mask)
     assert delivery.record.parameters["mask_sha256"] == hash_pixels(mask)
     assert len(report_of(home, delivery).ingredients) == 1
+
+
+def test_an_edit_can_be_marked_in_another_process(
+    home: DeliveringHome, photo: EncodedImage
+) -> None:
+    request = GenerationRequest(
+        prompt="a boat",
+        seed=2,
+        steps=4,
+        width_px=256,
+        height_px=256,
+        init_image=open_input(photo.data, name="init_image"),
+    )
+    rendered = home.service.render(request, lambda *_: None)
+    delivery = home.service.finish(pickle.loads(pickle.dumps(rendered)))
+    assert delivery.record.kind is RecordKind.EDITED
+    assert delivery.record.parameters["parent_state"] == "clean"
 
 
 # -- our own pictures without their credentials ------------------------------------------------

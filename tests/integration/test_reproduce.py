@@ -262,6 +262,16 @@ def test_erasing_leaves_nothing_of_inputs_and_key_on_disk(home: Home) -> None:
     assert sealed.sealed[12:60] not in everything
 
 
+def test_inputs_go_with_their_record(home: Home) -> None:
+    delivery = home.generate(seed=20, steps=1)
+    record_id = delivery.record.record_id
+    with sqlite3.connect(home.folder / "registry.sqlite3") as raw:
+        raw.execute("PRAGMA foreign_keys = ON")
+        raw.execute("DELETE FROM perceptual_hashes WHERE record_id = ?", [record_id])
+        raw.execute("DELETE FROM records WHERE record_id = ?", [record_id])
+    assert home.generator.store.kept_inputs(record_id) is None
+
+
 def test_a_vault_opens_its_own_and_nothing_that_was_changed() -> None:
     old, new = b"o" * 32, b"n" * 32
     sealed = InputVault((old,)).seal(RecordId("a" * 16), b"inputs")
