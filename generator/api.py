@@ -76,7 +76,7 @@ def build_router(settings: Settings) -> APIRouter:
     from generator.wiring import build_generator
     from registry.wiring import open_api_keys
 
-    generator = build_generator(settings)
+    generator = build_generator(settings, marking_workers=settings.generator.marking_workers)
     generator.self_test()
     generator.service.open_studio(None)
     jobs = generator.build_jobs(generator.service)
@@ -85,10 +85,11 @@ def build_router(settings: Settings) -> APIRouter:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        jobs.start()
-        with _told_of_signals(jobs.begin_stop):
-            yield
-        await run_in_threadpool(jobs.stop, settings.serve.drain_s)
+        with generator.marking:
+            jobs.start()
+            with _told_of_signals(jobs.begin_stop):
+                yield
+            await run_in_threadpool(jobs.stop, settings.serve.drain_s)
 
     router = APIRouter(
         prefix="/v1", tags=["generate"], lifespan=lifespan, dependencies=needs(Scope.GENERATE)

@@ -11,7 +11,7 @@ import logging
 import secrets
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -108,6 +108,21 @@ class _Task:
     run: _Run
     number: int
     request: GenerationRequest
+
+
+@dataclass(slots=True)
+class _Claim:
+    """Jobs that were taken together; they end when the last of their pictures is marked.
+
+    Attributes:
+        runs: The jobs.
+        marking: Pictures that were rendered for them.
+        closed: Whether the jobs were ended, or given up for lost.
+    """
+
+    runs: list[_Run] = field(default_factory=list)
+    marking: list[Future[None]] = field(default_factory=list)
+    closed: bool = False
 
 
 class JobWorker:
@@ -234,7 +249,6 @@ class JobWorker:
         except Exception as error:
             # The database, most likely. Leases that are not renewed end by themselves.
             log.exception("the job worker could not go on (%s)", type(error).__name__)
-            self._runs.clear()
             return False
 
     def _run_next(self) -> bool:
@@ -253,24 +267,49 @@ class JobWorker:
             owner=owner,
             lease_expires_at=datetime.now(UTC) + self._lease,
         )
-        tasks = [task for job in claimed for task in self._open(job, owner)]
-        marking: list[Future[None]] = []
+        claim = _Claim()
         try:
+            tasks = [task for job in claimed for task in self._open(job, owner, claim)]
             for batch in self._batches(tasks):
-                marking += self._render(batch)
-        finally:
-            wait(marking)
-        for future in marking:
-            future.result()
-        for run in [run for run in self._runs.values() if run.owner == owner]:
-            self._close(run)
+                claim.marking += self._render(batch)
+        except BaseException:
+            self._forget(claim)
+            raise
+        self._close_marked(claim)
+        # The next jobs are rendered while the last pictures of these are still being marked.
+        for future in claim.marking:
+            future.add_done_callback(lambda _: self._close_marked(claim))
         return True
 
-    def _open(self, job: StoredJob, owner: str) -> Sequence[_Task]:
+    def _close_marked(self, claim: _Claim) -> None:
+        """Ends the jobs of a claim when its last picture is marked; from any thread."""
+        with self._lock:
+            if claim.closed or not all(future.done() for future in claim.marking):
+                return
+            claim.closed = True
+        try:
+            for future in claim.marking:
+                future.result()
+            for run in claim.runs:
+                self._close(run)
+        except Exception as error:
+            # The database, most likely. Leases that are not renewed end by themselves.
+            log.exception("jobs could not be ended (%s)", type(error).__name__)
+        finally:
+            self._forget(claim)
+
+    def _forget(self, claim: _Claim) -> None:
+        """Gives a claim up; its leases end by themselves."""
+        claim.closed = True
+        for run in claim.runs:
+            self._drop(run)
+
+    def _open(self, job: StoredJob, owner: str, claim: _Claim) -> Sequence[_Task]:
         """What is left to render of a job; several workers may have begun it before."""
         self._loaded_model = job.model
         run = _Run(job, owner, [0] * len(job.pictures), left=len(job.pictures))
         self._runs[job.id] = run
+        claim.runs.append(run)
         if job.attempts > MAX_ATTEMPTS:
             run.error = GenerationError(f"given up after {MAX_ATTEMPTS} attempts; see the log")
             return ()
@@ -432,7 +471,12 @@ class JobWorker:
                 )
                 log.info("job %s ended %s", run.id, state)
         finally:
-            self._runs.pop(run.id, None)
+            self._drop(run)
+
+    def _drop(self, run: _Run) -> None:
+        """Renews its lease no longer; a later claim of the same job stays."""
+        if self._runs.get(run.id) is run:
+            del self._runs[run.id]
 
     # -- the lease's thread --------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,6 +15,8 @@ from generator.inputs import InputExaminer
 from generator.job_events import EventHub
 from generator.job_worker import JobWorker
 from generator.jobs import JobService
+from generator.marking import LocalMarker
+from generator.marking_pool import MarkingPool
 from generator.marks import ClaimTerms, Marks
 from generator.pipelines.weights import WeightFormats
 from generator.reproduce import Reproducer
@@ -33,6 +36,7 @@ from registry.wiring import open_asset_store, open_input_vault, open_registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from provenance.config import Settings
     from provenance.interfaces import AssetStore, Pipeline, RecordStore
@@ -40,7 +44,7 @@ if TYPE_CHECKING:
     from provenance.types import WatermarkInfo
     from registry.store import SqlRecordStore
 
-__all__ = ["Generator", "build_generator", "build_reproducer"]
+__all__ = ["Generator", "build_generator", "build_marker", "build_reproducer"]
 
 MAX_LABEL_CHARACTERS = 60
 """What fits into the corner of a picture of 512 pixels and can still be read."""
@@ -57,6 +61,7 @@ class Generator:
         check_model: Answers the model that a name means; refuses one that is not offered.
         self_test: Signs, tampers and reads a small picture.
         build_jobs: Makes the job service that runs `service`; one a process.
+        marking: Keeps the processes that mark running while it is entered, if there are any.
     """
 
     service: GenerationService
@@ -65,14 +70,18 @@ class Generator:
     check_model: Callable[[str | None], str | None]
     self_test: Callable[[], None]
     build_jobs: Callable[[GenerationService], JobService]
+    marking: AbstractContextManager[object]
 
 
-def build_generator(settings: Settings, *, model: str | None = None) -> Generator:
+def build_generator(
+    settings: Settings, *, model: str | None = None, marking_workers: int = 0
+) -> Generator:
     """Composes the write path.
 
     Args:
         settings: Of the deployment.
         model: Overrides ``generator.model`` (the command's ``--model``).
+        marking_workers: Processes that mark; 0 marks in this one.
 
     Raises:
         ProvenanceError: Keys, registry or a backend are unusable. Models load on first use.
@@ -87,18 +96,25 @@ def build_generator(settings: Settings, *, model: str | None = None) -> Generato
             abandoned_after_s=settings.registry.reservation_lifetime_s,
         )
     pool = _build_pool(settings, model)
-    marks = _build_marks(settings, signer)
+    # Built here too: it makes missing keys once, and says at once what is wrong with them.
+    local = _build_marker(settings, signer)
+    marking = (
+        MarkingPool(partial(build_marker, settings), workers=marking_workers)
+        if marking_workers
+        else None
+    )
     reader = build_mark_reader(settings)
     service = GenerationService(
         open_studio=pool.open,
-        examine=InputExaminer(store, marks.hasher, None if reader is None else reader.read),
+        examine=InputExaminer(store, local.marks.hasher, None if reader is None else reader.read),
         safety_policy=settings.safety.policy,
-        marks=marks,
+        marks=local.marks,
         store=store,
         seal=open_input_vault(settings).seal if settings.generator.keep_inputs else None,
         sinks=() if assets is None else (_keep_in(assets),),
-        clock=lambda: datetime.now(UTC),
-        claim_generator=f"{settings.manifest.claim_generator} {version('countermark')}",
+        clock=local.clock,
+        claim_generator=local.claim_generator,
+        marker=marking,
     )
     return Generator(
         service,
@@ -106,7 +122,8 @@ def build_generator(settings: Settings, *, model: str | None = None) -> Generato
         assets,
         pool.resolve,
         partial(run_self_test, signer, trust=build_trust(settings)),
-        partial(_build_jobs, settings, store, pool),
+        partial(_build_jobs, settings, store, pool, marking_workers),
+        nullcontext() if marking is None else marking,
     )
 
 
@@ -139,8 +156,33 @@ def build_reproducer(settings: Settings, *, model: str | None = None) -> Reprodu
     )
 
 
+def build_marker(settings: Settings) -> LocalMarker:
+    """What a process that only marks needs: no registry, no model.
+
+    Raises:
+        ProvenanceError: Keys or a backend are unusable.
+    """
+    return _build_marker(settings, build_manifest_signer(settings))
+
+
+def _build_marker(settings: Settings, signer: ManifestSigner) -> LocalMarker:
+    return LocalMarker(
+        _build_marks(settings, signer),
+        _utc_now,
+        f"{settings.manifest.claim_generator} {version('countermark')}",
+    )
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 def _build_jobs(
-    settings: Settings, store: SqlRecordStore, pool: StudioPool, service: GenerationService
+    settings: Settings,
+    store: SqlRecordStore,
+    pool: StudioPool,
+    marking_workers: int,
+    service: GenerationService,
 ) -> JobService:
     secret = open_current_key(settings).derive("jobs")
     jobs, events = JobStore(store.engine), EventHub()
@@ -150,6 +192,7 @@ def _build_jobs(
         events,
         batch_size=settings.generator.batch_size,
         retention=timedelta(seconds=settings.serve.keep_jobs_s),
+        marking_threads=marking_workers,
     )
     return JobService(
         jobs,

@@ -90,6 +90,8 @@ class GeneratorSettings:
             characters; empty means "AI-generated", and "AI-edited" on an edited picture.
         keep_inputs: Keep prompt, init image and mask, encrypted, so that `countermark reproduce`
             can render a picture again.
+        marking_workers: Processes in which the HTTP service marks pictures while the next ones are
+            rendered, 0 to 64; 0 marks in the service itself. Commands always do.
     """
 
     model: str = ""
@@ -108,6 +110,7 @@ class GeneratorSettings:
     batch_size: Annotated[int, Range(1, 64)] = 4
     label_text: str = ""
     keep_inputs: bool = True
+    marking_workers: Annotated[int, Range(0, 64)] = 1
 
 
 @dataclass(frozen=True, slots=True)

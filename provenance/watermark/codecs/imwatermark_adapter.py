@@ -10,9 +10,10 @@ package, and the other way round.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from functools import cache
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -41,12 +42,9 @@ def quantise_singular_values(frame: _Real, bits: BitArray, *, step: float) -> _R
     Raises:
         BackendUnavailableError: invisible-watermark or OpenCV cannot be imported.
     """
-    try:
-        from imwatermark.dwtDctSvd import EmbedDwtDctSvd
-    except ImportError as error:
-        raise _missing(error) from error
+    method = _load_method("dwtDctSvd").EmbedDwtDctSvd
     marked = frame.copy()
-    EmbedDwtDctSvd(bits.astype(int).tolist(), wmLen=bits.size).encode_frame(marked, step)
+    method(bits.astype(int).tolist(), wmLen=bits.size).encode_frame(marked, step)
     return marked
 
 
@@ -56,13 +54,31 @@ def quantise_largest_coefficients(frame: _Real, bits: BitArray, *, step: float) 
     Raises:
         BackendUnavailableError: invisible-watermark or OpenCV cannot be imported.
     """
-    try:
-        from imwatermark.maxDct import EmbedMaxDct
-    except ImportError as error:
-        raise _missing(error) from error
+    method = _load_method("maxDct").EmbedMaxDct
     marked = frame.copy()
-    EmbedMaxDct(bits.astype(int).tolist(), wmLen=bits.size).encode_frame(marked, step)
+    method(bits.astype(int).tolist(), wmLen=bits.size).encode_frame(marked, step)
     return marked
+
+
+@cache
+def _load_method(name: str) -> Any:
+    """One module of the package, without its front.
+
+    NOTE: the front imports torch for a method that is not used here: seconds, and hundreds of
+    megabytes in every process that marks.
+
+    Raises:
+        BackendUnavailableError: invisible-watermark or OpenCV cannot be imported.
+    """
+    try:
+        package = find_spec("imwatermark")
+        folder = Path(package.origin).parent if package and package.origin else Path()
+        spec = spec_from_file_location(f"imwatermark.{name}", folder / f"{name}.py")
+        module = module_from_spec(spec)  # type: ignore[arg-type]  # a .py file has a spec
+        spec.loader.exec_module(module)  # type: ignore[union-attr]  # and a loader
+    except (ImportError, OSError, ValueError) as error:
+        raise _missing(error) from error
+    return module
 
 
 def find_model(name: str) -> Path:
@@ -81,7 +97,7 @@ def find_model(name: str) -> Path:
     return path
 
 
-def _missing(error: ImportError) -> BackendUnavailableError:
+def _missing(error: Exception) -> BackendUnavailableError:
     return BackendUnavailableError(
         f"embedding needs invisible-watermark and OpenCV, which cannot be imported ({error}); "
         "install them with: pip install 'countermark[generate]' (a server without a display may "
