@@ -207,7 +207,7 @@ def test_a_process_that_hangs_is_ended_and_its_picture_fails(home: Home, tmp_pat
 
 def test_two_processes_mark_at_the_same_time(home: Home, tmp_path: Path) -> None:
     before = delivered(home)
-    marker = partial(SlowMarker, home.settings, tmp_path, slow=2, until=2)
+    marker = partial(SlowMarker, home.settings, tmp_path, slow=2, after="begun-1")
     with MarkingPool(marker, workers=2) as pool, ThreadPoolExecutor(2) as threads:
         # Each waits, with its picture half done, until the other one is there too.
         futures = [

@@ -61,20 +61,20 @@ class SlowMarker:
         settings: Of the deployment.
         folder: Where each picture that was begun leaves a file with the process id in it.
         slow: How many pictures it stops at, counted over all processes.
-        until: How many must have been begun before it goes on; 0: it never does.
+        after: Name of the file in `folder` after whose appearance it goes on; empty: it never does.
     """
 
-    def __init__(self, settings: Settings, folder: Path, *, slow: int, until: int = 0) -> None:
+    def __init__(self, settings: Settings, folder: Path, *, slow: int, after: str = "") -> None:
         self._marker = build_marker(settings)
         self._folder = folder
         self._slow = slow
-        self._until = until
+        self._after = after
 
     def __call__(self, rendered: Rendered) -> Delivery:
         if self._begin() < self._slow:
             deadline = time.monotonic() + WAIT_S
             while time.monotonic() < deadline:
-                if self._until and self._begun() >= self._until:
+                if self._after and (self._folder / self._after).exists():
                     break
                 time.sleep(0.02)
         return self._marker(rendered)
@@ -88,9 +88,6 @@ class SlowMarker:
                 return number
             except FileExistsError:
                 number += 1
-
-    def _begun(self) -> int:
-        return len(list(self._folder.glob("begun-*")))
 
     @staticmethod
     def wait_until_marking(folder: Path, number: int) -> int:
