@@ -24,6 +24,7 @@ from generator.wiring import build_generator, build_marker
 from provenance.config import load_settings
 from provenance.errors import ConfigError, GenerationError, ReadBackError, SigningError
 from provenance.imaging import decode_image
+from provenance.interfaces import StepReport
 from provenance.testing.twins_generation import GradientPipeline, LuminanceChecker
 from provenance.types import Finding, GenerationRequest, MediaType
 from provenance.watermark.wiring import build_mark_reader
@@ -33,7 +34,7 @@ REQUEST = GenerationRequest(prompt="a red house", seed=4, steps=1, width_px=256,
 DEAD_WITHIN_S = 30.0
 
 
-def ignore_steps(done: int, total: int) -> None:
+def ignore_steps(report: StepReport) -> None:
     pass
 
 
