@@ -11,7 +11,7 @@ import logging
 import secrets
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -31,10 +31,12 @@ from provenance.errors import (
     ProvenanceError,
     RegistryUnavailableError,
 )
+from provenance.types import can_batch
 from registry.tables import JobState, PictureState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
 
     from generator.job_events import EventHub
     from generator.service import GenerationService, Rendered
@@ -74,6 +76,7 @@ class _Run:
         error: The first thing that went wrong.
         cancelled: Somebody asked to end it.
         lost: Another worker has it.
+        holds: Pictures that are being marked in other threads, and 1 while there is more to render.
         closed: Its row says how it ended.
     """
 
@@ -84,6 +87,7 @@ class _Run:
     error: ProvenanceError | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     lost: threading.Event = field(default_factory=threading.Event)
+    holds: int = 1
     closed: bool = False
 
     @property
@@ -108,21 +112,6 @@ class _Task:
     run: _Run
     number: int
     request: GenerationRequest
-
-
-@dataclass(slots=True)
-class _Claim:
-    """Jobs that were taken together; they end when the last of their pictures is marked.
-
-    Attributes:
-        runs: The jobs.
-        marking: Pictures that were rendered for them.
-        closed: Whether the jobs were ended, or given up for lost.
-    """
-
-    runs: list[_Run] = field(default_factory=list)
-    marking: list[Future[None]] = field(default_factory=list)
-    closed: bool = False
 
 
 class JobWorker:
@@ -267,49 +256,24 @@ class JobWorker:
             owner=owner,
             lease_expires_at=datetime.now(UTC) + self._lease,
         )
-        claim = _Claim()
         try:
-            tasks = [task for job in claimed for task in self._open(job, owner, claim)]
+            tasks = [task for job in claimed for task in self._open(job, owner)]
             for batch in self._batches(tasks):
-                claim.marking += self._render(batch)
+                self._render(batch)
         except BaseException:
-            self._forget(claim)
+            for job in claimed:
+                self._runs.pop(job.id, None)
             raise
-        self._close_marked(claim)
         # The next jobs are rendered while the last pictures of these are still being marked.
-        for future in claim.marking:
-            future.add_done_callback(lambda _: self._close_marked(claim))
+        for run in [run for run in list(self._runs.values()) if run.owner == owner]:
+            self._let_go_of(run)
         return True
 
-    def _close_marked(self, claim: _Claim) -> None:
-        """Ends the jobs of a claim when its last picture is marked; from any thread."""
-        with self._lock:
-            if claim.closed or not all(future.done() for future in claim.marking):
-                return
-            claim.closed = True
-        try:
-            for future in claim.marking:
-                future.result()
-            for run in claim.runs:
-                self._close(run)
-        except Exception as error:
-            # The database, most likely. Leases that are not renewed end by themselves.
-            log.exception("jobs could not be ended (%s)", type(error).__name__)
-        finally:
-            self._forget(claim)
-
-    def _forget(self, claim: _Claim) -> None:
-        """Gives a claim up; its leases end by themselves."""
-        claim.closed = True
-        for run in claim.runs:
-            self._drop(run)
-
-    def _open(self, job: StoredJob, owner: str, claim: _Claim) -> Sequence[_Task]:
+    def _open(self, job: StoredJob, owner: str) -> Sequence[_Task]:
         """What is left to render of a job; several workers may have begun it before."""
         self._loaded_model = job.model
         run = _Run(job, owner, [0] * len(job.pictures), left=len(job.pictures))
         self._runs[job.id] = run
-        claim.runs.append(run)
         if job.attempts > MAX_ATTEMPTS:
             run.error = GenerationError(f"given up after {MAX_ATTEMPTS} attempts; see the log")
             return ()
@@ -345,30 +309,46 @@ class JobWorker:
         return None
 
     def _batches(self, tasks: Sequence[_Task]) -> Iterator[Sequence[_Task]]:
+        batch: list[_Task] = []
         for task in tasks:
-            yield (task,)
+            fits = batch and can_batch(batch[0].request, task.request)
+            if batch and not (fits and len(batch) < self._batch_size):
+                yield batch
+                batch = []
+            batch.append(task)
+        if batch:
+            yield batch
 
-    def _render(self, batch: Sequence[_Task]) -> Sequence[Future[None]]:
+    def _render(self, batch: Sequence[_Task]) -> None:
         """W1 to W4 of a batch; hands each picture on to be marked."""
         batch = [task for task in batch if not task.run.ended]
         if not batch or self._stopping.is_set():
-            return ()
+            return
         began = time.monotonic()
-        (task,) = batch
         try:
-            rendered = self._service.render(
-                task.request,
+            outcomes = self._service.render_batch(
+                [task.request for task in batch],
                 lambda report: self._report(batch, report.done, report.total),
-                on_reserved=lambda record_id: self._link(task, record_id),
+                on_reserved=lambda index, record_id: self._link(batch, index, record_id),
             )
         except Exception as error:  # noqa: BLE001  a firewall: one job must not end the worker
-            self._end_picture(task, error)
-            return ()
-        return (self._mark(task, rendered, began),)
+            if isinstance(error, GenerationError) and len(batch) > 1:
+                log.warning("%d pictures at once failed (%s); now one by one", len(batch), error)
+                for task in batch:
+                    self._render((task,))
+                return
+            for task in batch:
+                self._end_picture(task, error)
+            return
+        for task, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, ContentBlockedError):
+                self._end_picture(task, outcome)
+            else:
+                self._mark(task, outcome, began, share=len(batch))
 
     def _report(self, batch: Sequence[_Task], done: int, total: int) -> None:
         for task in batch:
-            task.run.steps[task.number] = done
+            task.run.steps[task.number] = min(done, task.request.effective_steps)
             data = {
                 "picture": task.number,
                 "step": done,
@@ -379,27 +359,44 @@ class JobWorker:
             self._events.push(task.run.id, EventKind.STEP, data)
         if self._aborting.is_set():
             raise CancelledError("the service stops; the job goes on when it is back")
+        self._require_somebody(batch)
+
+    def _link(self, batch: Sequence[_Task], index: int, record_id: RecordId) -> None:
+        task = batch[index]
+        if not self._jobs.link(task.run.id, task.number, record_id, owner=task.run.owner):
+            log.warning("another process runs job %s now", task.run.id)
+            task.run.lost.set()
+            self._require_somebody(batch)
+
+    @staticmethod
+    def _require_somebody(batch: Sequence[_Task]) -> None:
+        """Ends a render that nobody waits for; a batch goes on for those who still do."""
         if all(task.run.ended for task in batch):
             raise CancelledError("cancelled")
 
-    def _link(self, task: _Task, record_id: RecordId) -> None:
-        if not self._jobs.link(task.run.id, task.number, record_id, owner=task.run.owner):
-            task.run.lost.set()
-            raise CancelledError(f"another process runs job {task.run.id} now")
-
-    def _mark(self, task: _Task, rendered: Rendered, began: float) -> Future[None]:
+    def _mark(self, task: _Task, rendered: Rendered, began: float, *, share: int) -> None:
         if self._marking is None:
-            done: Future[None] = Future()
-            self._finish_picture(task, rendered, began)
-            done.set_result(None)
-            return done
+            self._finish_picture(task, rendered, began, share)
+            return
         self._room.acquire()
-        future = self._marking.submit(self._finish_picture, task, rendered, began)
-        future.add_done_callback(lambda _: self._room.release())
-        return future
+        with self._lock:
+            task.run.holds += 1
+        future = self._marking.submit(self._finish_picture, task, rendered, began, share)
+        future.add_done_callback(lambda done: self._marked(task.run, done))
 
-    def _finish_picture(self, task: _Task, rendered: Rendered, began: float) -> None:
-        """W5 to W9 of one picture."""
+    def _marked(self, run: _Run, done: Future[None]) -> None:
+        """Follows a picture that was marked in another thread."""
+        self._room.release()
+        error = done.exception()
+        if error is not None:
+            # The database, most likely; the job's lease is renewed no longer.
+            log.error("job %s could not go on", run.id, exc_info=error)
+            self._runs.pop(run.id, None)
+            return
+        self._let_go_of(run)
+
+    def _finish_picture(self, task: _Task, rendered: Rendered, began: float, share: int) -> None:
+        """W5 to W9 of one picture, one of `share` that were rendered together."""
         try:
             if task.run.ended:
                 self._service.discard(rendered)
@@ -410,7 +407,7 @@ class JobWorker:
             self._end_picture(task, error)
         else:
             self._end_picture(task, None)
-            took = time.monotonic() - began
+            took = (time.monotonic() - began) / share
             self._seconds += NEWEST_SHARE * (took - self._seconds)
 
     # -- ends ----------------------------------------------------------------------------------
@@ -450,6 +447,14 @@ class JobWorker:
         aborted = isinstance(error, CancelledError) and self._aborting.is_set()
         return aborted and not run.cancelled.is_set()
 
+    def _let_go_of(self, run: _Run) -> None:
+        """Ends a job when nobody works on it any more."""
+        with self._lock:
+            run.holds -= 1
+            idle = run.holds == 0
+        if idle:
+            self._close(run)
+
     def _close(self, run: _Run) -> None:
         """Ends a job, or gives it back when a part of it is still to be rendered."""
         with self._lock:
@@ -471,12 +476,7 @@ class JobWorker:
                 )
                 log.info("job %s ended %s", run.id, state)
         finally:
-            self._drop(run)
-
-    def _drop(self, run: _Run) -> None:
-        """Renews its lease no longer; a later claim of the same job stays."""
-        if self._runs.get(run.id) is run:
-            del self._runs[run.id]
+            self._runs.pop(run.id, None)
 
     # -- the lease's thread --------------------------------------------------------------------
 

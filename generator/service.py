@@ -7,7 +7,7 @@ happens before the record is committed; what follows is one rename.
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
@@ -20,7 +20,7 @@ from provenance.serving.metrics import PICTURES, timed
 from provenance.types import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from generator.inputs import InputFacts
@@ -86,6 +86,16 @@ class Rendered:
     model: ModelRef
     pipeline: SoftwareAgent
     safety: SafetyReport
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """A picture between W2 and W4."""
+
+    request: GenerationRequest
+    inputs: InputFacts | None
+    reservation: Reservation
+    studio: Studio
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +183,62 @@ class GenerationService:
             with timed("render"):
                 raster = studio.pipeline.render(request, on_step, resume=resume)
             # W4
-            with timed("check"):
-                safety = check_image(studio.checker, raster, self.safety_policy)
-            model = studio.pipeline.model
-            agent = SoftwareAgent(model.family or "pipeline", studio.pipeline.version)
-            rendered = Rendered(request, inputs, reservation, raster, model, agent, safety)
-            if safety.blocked:
-                self._refuse(rendered)
+            return self._judge(Rendering(request, inputs, reservation, studio), raster)
+
+    def render_batch(
+        self,
+        requests: Sequence[GenerationRequest],
+        on_step: OnStep,
+        *,
+        on_reserved: Callable[[int, RecordId], None] = lambda _index, _id: None,
+    ) -> Sequence[Rendered | ContentBlockedError]:
+        """W1 to W4 of pictures that are rendered together; a blocked one stops no other.
+
+        Args:
+            requests: At least one; `provenance.types.can_batch` holds for all of them.
+            on_step: As in `generate`.
+            on_reserved: As in `render`, with the place in `requests` first.
+
+        Returns:
+            For each request the picture, or why it was blocked; its refusal is recorded.
+
+        Raises:
+            ProvenanceError: As `render`, but for blocked pictures; then none was rendered.
+        """
+        checked = [(request, self.check(request)) for request in requests]
+        studio = self.open_studio(requests[0].model)
+        outcomes: list[Rendered | ContentBlockedError] = []
+        with ExitStack() as released_on_error:
+            begun: list[Rendering] = []
+            for index, (request, inputs) in enumerate(checked):
+                reservation = self.store.reserve()
+                released_on_error.enter_context(self._released_on_error(reservation))
+                on_reserved(index, reservation.record_id)
+                begun.append(Rendering(request, inputs, reservation, studio))
+            with timed("render"):
+                if len(requests) == 1:
+                    rasters = [studio.pipeline.render(requests[0], on_step)]
+                else:
+                    rasters = list(studio.pipeline.render_batch(requests, on_step))
+            for one, raster in zip(begun, rasters, strict=True):
+                try:
+                    outcomes.append(self._judge(one, raster))
+                except ContentBlockedError as error:
+                    outcomes.append(error)
+        return outcomes
+
+    def _judge(self, begun: Rendering, raster: RasterImage) -> Rendered:
+        """W4: the picture, unless the safety policy blocks it."""
+        studio = begun.studio
+        with timed("check"):
+            safety = check_image(studio.checker, raster, self.safety_policy)
+        model = studio.pipeline.model
+        agent = SoftwareAgent(model.family or "pipeline", studio.pipeline.version)
+        rendered = Rendered(
+            begun.request, begun.inputs, begun.reservation, raster, model, agent, safety
+        )
+        if safety.blocked:
+            self._refuse(rendered)
         return rendered
 
     def check(self, request: GenerationRequest) -> InputFacts | None:

@@ -43,6 +43,7 @@ class GatedPipeline(GradientPipeline):
         self.began = threading.Event()
         self.errors: list[Exception] = []
         self.seeds: list[int] = []
+        self.batches: list[list[int]] = []
 
     def render(self, request, on_step, *, resume=None):
         self.seeds.append(request.seed)
@@ -56,6 +57,18 @@ class GatedPipeline(GradientPipeline):
 
         return super().render(request, gated)
 
+    def render_batch(self, requests, on_step):
+        self.batches.append([request.seed for request in requests])
+        if self.errors:
+            raise self.errors.pop(0)
+
+        def gated(report):
+            self.began.set()
+            assert self.gate.wait(180)
+            on_step(report)
+
+        return super().render_batch(requests, gated)
+
 
 class Deployment:
     """One home folder; a service can be built on it more than once, as after a restart."""
@@ -68,7 +81,12 @@ class Deployment:
 
     def build(self, **environ: str) -> tuple[Generator, JobService]:
         settings = load_settings(
-            environ={"COUNTERMARK_SERVE_MAX_QUEUE": "3", **environ}, home=self.folder
+            environ={
+                "COUNTERMARK_SERVE_MAX_QUEUE": "3",
+                "COUNTERMARK_GENERATOR_BATCH_SIZE": "1",
+                **environ,
+            },
+            home=self.folder,
         )
         studio = Studio(self.pipeline, self.checker)
         generator = build_generator(settings)
@@ -243,6 +261,48 @@ def test_what_is_not_done_when_the_time_is_up_is_rendered_after_the_next_start(
     assert (first.get(job.id).state, first.get(job.id).steps_done) == (JobState.QUEUED, 0)
     second = deployment.start()
     assert ended(second, job).state is JobState.DONE
+
+
+BATCHED = {"COUNTERMARK_GENERATOR_BATCH_SIZE": "4", "COUNTERMARK_SERVE_MAX_QUEUE": "9"}
+
+
+def test_jobs_that_are_alike_are_rendered_together(deployment: Deployment) -> None:
+    _, service = deployment.build(**BATCHED)
+    other = (replace(REQUEST, seed=9, steps=2),)
+    jobs = [service.submit(one) for one in (seeds(1), other, seeds(2, 3), seeds(4, 5))]
+    service.start()
+    deployment.running.append(service)
+    found = [ended(service, job) for job in jobs]
+    assert {job.state for job in found} == {JobState.DONE}
+    assert deployment.pipeline.batches == [[1, 2, 3], [4, 5]]
+    assert deployment.pipeline.seeds == [9]
+    drawn = [[r.parameters["seed"] for r in job.results] for job in found]
+    assert drawn == [[1], [9], [2, 3], [4, 5]]
+    alone = service.submit(seeds(2))
+    again = ended(service, alone).results[0]
+    assert again.model == found[2].results[0].model
+
+
+def test_a_batch_that_is_too_large_is_rendered_one_by_one(deployment: Deployment) -> None:
+    deployment.pipeline.errors = [GenerationError("out of memory")]
+    service = deployment.start(**BATCHED)
+    job = ended(service, service.submit(seeds(1, 2)))
+    assert (job.state, len(job.results)) == (JobState.DONE, 2)
+    assert deployment.pipeline.seeds == [1, 2]
+
+
+def test_a_job_that_is_cancelled_leaves_its_batch_to_the_others(deployment: Deployment) -> None:
+    deployment.pipeline.gate.clear()
+    _, service = deployment.build(**BATCHED)
+    one, other = service.submit(seeds(1)), service.submit(seeds(2))
+    service.start()
+    deployment.running.append(service)
+    assert deployment.pipeline.began.wait(180)
+    service.cancel(one.id)
+    deployment.pipeline.gate.set()
+    assert ended(service, one).state is JobState.CANCELLED
+    assert len(ended(service, other).results) == 1
+    assert service.get(one.id).results == ()
 
 
 def test_events_come_in_order_and_go_on_after_the_last_one_seen(deployment: Deployment) -> None:
