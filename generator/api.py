@@ -170,7 +170,9 @@ def _add_jobs(router: APIRouter, admission: Admission, settings: Settings) -> No
             body.to_requests(),
             idempotency_key=_checked_key(idempotency_key),
             options=JobOptions(
-                previews_every=settings.serve.previews_every,
+                previews_every=settings.serve.previews_every
+                if body.previews_every is None
+                else body.previews_every,
                 fingerprint=body.model_dump_json().encode(),
             ),
         )

@@ -24,6 +24,7 @@ from generator.job_documents import (
 )
 from generator.job_events import EventKind
 from generator.job_schedule import choose_jobs
+from generator.service import PreviewOf
 from provenance.errors import (
     CancelledError,
     ContentBlockedError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from generator.job_events import EventHub
     from generator.service import GenerationService, Rendered
+    from provenance.interfaces import StepReport
     from provenance.types import GenerationRequest, RecordId
     from registry.jobs import JobStore, StoredJob
 
@@ -73,6 +75,7 @@ class _Run:
         owner: Of this claim alone: what an earlier claim left behind cannot write any more.
         steps: Done of each picture.
         left: Pictures that have not ended.
+        record_ids: Under which they are rendered.
         error: The first thing that went wrong.
         cancelled: Somebody asked to end it.
         lost: Another worker has it.
@@ -84,6 +87,7 @@ class _Run:
     owner: str
     steps: list[int]
     left: int = 0
+    record_ids: dict[int, RecordId] = field(default_factory=dict)
     error: ProvenanceError | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     lost: threading.Event = field(default_factory=threading.Event)
@@ -328,7 +332,7 @@ class JobWorker:
         try:
             outcomes = self._service.render_batch(
                 [task.request for task in batch],
-                lambda report: self._report(batch, report.done, report.total),
+                lambda report: self._report(batch, report),
                 on_reserved=lambda index, record_id: self._link(batch, index, record_id),
             )
         except Exception as error:  # noqa: BLE001  a firewall: one job must not end the worker
@@ -346,23 +350,48 @@ class JobWorker:
             else:
                 self._mark(task, outcome, began, share=len(batch))
 
-    def _report(self, batch: Sequence[_Task], done: int, total: int) -> None:
-        for task in batch:
-            task.run.steps[task.number] = min(done, task.request.effective_steps)
+    def _report(self, batch: Sequence[_Task], report: StepReport) -> None:
+        for index, task in enumerate(batch):
+            task.run.steps[task.number] = min(report.done, task.request.effective_steps)
             data = {
                 "picture": task.number,
-                "step": done,
-                "of": total,
+                "step": report.done,
+                "of": report.total,
                 "steps_done": task.run.steps_done,
                 "steps_total": task.run.job.steps_total,
             }
             self._events.push(task.run.id, EventKind.STEP, data)
+            every = int(task.run.job.options.get("previews_every") or 0)
+            if every and report.done % every == 0 and report.done < report.total:
+                self._preview(task, report, index)
         if self._aborting.is_set():
             raise CancelledError("the service stops; the job goes on when it is back")
         self._require_somebody(batch)
 
+    def _preview(self, task: _Task, report: StepReport, index: int) -> None:
+        """Shows a picture before it is done; marked, signed and registered like any other."""
+        record_id = task.run.record_ids.get(task.number)
+        if task.run.ended or self._stopping.is_set() or record_id is None:
+            return
+        try:
+            delivery = self._service.deliver_preview(
+                task.request, report.preview(index), PreviewOf(record_id, report.done)
+            )
+        except Exception as error:  # noqa: BLE001  the picture itself is worth more than a preview
+            log.warning("job %s: no preview (%s)", task.run.id, error)
+            return
+        if delivery is not None:
+            data = {
+                "picture": task.number,
+                "step": report.done,
+                "of": report.total,
+                "record_id": delivery.record.record_id,
+            }
+            self._events.push(task.run.id, EventKind.PREVIEW, data)
+
     def _link(self, batch: Sequence[_Task], index: int, record_id: RecordId) -> None:
         task = batch[index]
+        task.run.record_ids[task.number] = record_id
         if not self._jobs.link(task.run.id, task.number, record_id, owner=task.run.owner):
             log.warning("another process runs job %s now", task.run.id)
             task.run.lost.set()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from generator.marks import Marks
     from generator.service import Rendered
+    from provenance.types import Scalar
 
 __all__ = ["LocalMarker", "Marker"]
 
@@ -78,7 +79,7 @@ class LocalMarker:
             created_at=self.clock(),
             asset=describe_asset(asset),
             model=model,
-            parameters=self.marks.describe_request(request, rendered.inputs),
+            parameters=_parameters(self.marks, rendered),
             safety=rendered.safety,
             watermark=marked.info,
             fingerprints=fingerprints,
@@ -88,3 +89,11 @@ class LocalMarker:
             time_stamped=asset.time_stamped,
         )
         return Delivery(record, asset)
+
+
+def _parameters(marks: Marks, rendered: Rendered) -> dict[str, Scalar]:
+    facts = marks.describe_request(rendered.request, rendered.inputs)
+    if rendered.preview is not None:
+        facts["preview_of"] = rendered.preview.record_id
+        facts["preview_step"] = rendered.preview.step
+    return facts

@@ -56,6 +56,12 @@ class GenerationBody(BaseModel):
     n: int = Field(default=1, ge=1)
     format: Literal["png", "jpeg", "jpg", "webp"] = "png"
     quality: int = 92
+    previews_every: int | None = Field(
+        default=None,
+        ge=0,
+        le=1000,
+        description="A preview after every so many steps, told in the job's events; 0: none.",
+    )
 
     def to_requests(self) -> tuple[GenerationRequest, ...]:
         """One concrete request a picture.

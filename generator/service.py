@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         SignedAsset,
     )
 
-__all__ = ["GenerationService", "Rendered", "Sink", "Studio"]
+__all__ = ["GenerationService", "PreviewOf", "Rendered", "Sink", "Studio"]
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,19 @@ class Studio:
     checker: SafetyChecker
 
 
+@dataclass(frozen=True, slots=True)
+class PreviewOf:
+    """What makes a picture a preview of another one.
+
+    Attributes:
+        record_id: Under which that one is rendered; it may never be delivered.
+        step: After which step the preview was taken.
+    """
+
+    record_id: RecordId
+    step: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rendered:
     """A picture between W4 and W5: plain data, so that another process can mark it.
@@ -77,6 +90,7 @@ class Rendered:
         model: The model that rendered it.
         pipeline: The program that ran the model.
         safety: What the checker measured; it blocks nothing.
+        preview: Set for a picture that shows another one before it is done.
     """
 
     request: GenerationRequest
@@ -86,6 +100,7 @@ class Rendered:
     model: ModelRef
     pipeline: SoftwareAgent
     safety: SafetyReport
+    preview: PreviewOf | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +289,39 @@ class GenerationService:
         log.info("delivered record %s", delivery.record.record_id)
         return delivery
 
+    def deliver_preview(
+        self,
+        request: GenerationRequest,
+        raster: RasterImage,
+        preview: PreviewOf,
+        deliver_to: Sink | None = None,
+    ) -> Delivery | None:
+        """W2, W4 to W9 for a picture that is not done: it is an output like any other.
+
+        Args:
+            request: What is being rendered.
+            raster: What `StepReport.preview` shows.
+            preview: Of which picture, after which step.
+            deliver_to: The caller's own sink.
+
+        Returns:
+            None when the safety policy blocks it: a preview is left out without a refusal, since
+            the picture itself is still to be judged.
+
+        Raises:
+            ProvenanceError: As `finish`; or no id could be reserved.
+        """
+        inputs, studio = self.check(request), self.open_studio(request.model)
+        safety = check_image(studio.checker, raster, self.safety_policy)
+        if safety.blocked:
+            return None
+        model = studio.pipeline.model
+        agent = SoftwareAgent(model.family or "pipeline", studio.pipeline.version)
+        rendered = Rendered(
+            request, inputs, self.store.reserve(), raster, model, agent, safety, preview
+        )
+        return self.finish(rendered, deliver_to)
+
     def discard(self, rendered: Rendered) -> None:
         """Ends a rendered picture that will not be finished; nothing of it remains."""
         self._release(rendered.reservation.record_id)
@@ -287,8 +335,8 @@ class GenerationService:
         return delivery
 
     def _keep(self, rendered: Rendered) -> SealedInputs | None:
-        if self.seal is None:
-            return None
+        if self.seal is None or rendered.preview is not None:
+            return None  # a preview is reproduced with its picture
         return self.seal(rendered.reservation.record_id, pack_inputs(rendered.request))
 
     def _mark(self, rendered: Rendered) -> Delivery:

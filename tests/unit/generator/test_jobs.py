@@ -323,6 +323,29 @@ def test_events_come_in_order_and_go_on_after_the_last_one_seen(deployment: Depl
     assert asyncio.run(follow("other-99")) == seen
 
 
+def test_previews_are_registered_outputs_that_name_their_picture(deployment: Deployment) -> None:
+    generator, service = deployment.build()
+    request = replace(REQUEST, steps=4)
+    job = service.submit((request,), options=JobOptions(previews_every=2))
+    service.start()
+    deployment.running.append(service)
+    (result,) = ended(service, job).results
+
+    async def follow() -> list:
+        return [event async for event in service.events(job.id) if event]
+
+    events = asyncio.run(follow())
+    (preview,) = [event for event in events if event.kind is EventKind.PREVIEW]
+    assert (preview.data["step"], preview.data["of"]) == (2, 4)
+    record = generator.store.get(preview.data["record_id"])
+    assert record.parameters["preview_of"] == result.record_id
+    assert record.parameters["preview_step"] == 2
+    assert record.watermark is not None
+    assert generator.assets is not None
+    assert generator.assets.get(record.asset.sha256)
+    assert record.record_id not in {one.record_id for one in service.get(job.id).results}
+
+
 def test_an_unknown_job_is_said_to_be_unknown(deployment: Deployment) -> None:
     _, service = deployment.build()
     for ask in (service.get, service.cancel):
