@@ -138,10 +138,12 @@ def assert_exactly_records(home: Path, record_ids: set[str]) -> None:
 
 def test_events_are_told_in_order_by_the_real_server(tmp_path: Path) -> None:
     with Served(tmp_path / "home", **DRAWN) as served:
-        job = post(served, 1, steps=4)
+        job = post(served, 1, steps=4, previews_every=3)
         events = follow(served, job["events_url"])
         kinds = [kind for _, kind, _ in events if kind != "queued"]
-        assert kinds == ["step"] * 4 + ["done"]
+        shown = next(data for _, kind, data in events if kind == "preview")
+        assert served.client.get(shown["asset_url"]).headers["content-type"] == "image/png"
+        assert kinds == ["step"] * 3 + ["preview", "step", "done"]
         assert [data["step"] for _, kind, data in events if kind == "step"] == [1, 2, 3, 4]
         last = events[-1][2]
         assert served.client.get(last["asset_urls"][0]).status_code == 200
