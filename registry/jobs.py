@@ -107,7 +107,7 @@ class StoredJob:
     cancel_requested: bool
     error: Mapping[str, Any] | None
     pictures: tuple[StoredPicture, ...]
-    is_new: bool = False
+    is_new: bool = field(default=False, compare=False)
     """Whether the call that answers it made it; a retry answers the job that stood."""
 
 
