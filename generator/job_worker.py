@@ -265,13 +265,21 @@ class JobWorker:
             for batch in self._batches(tasks):
                 self._render(batch)
         except BaseException:
-            for job in claimed:
-                self._runs.pop(job.id, None)
+            for run in self._runs_of(owner):
+                self._drop(run)
             raise
         # The next jobs are rendered while the last pictures of these are still being marked.
-        for run in [run for run in list(self._runs.values()) if run.owner == owner]:
+        for run in self._runs_of(owner):
             self._let_go_of(run)
         return True
+
+    def _runs_of(self, owner: str) -> Sequence[_Run]:
+        return [run for run in list(self._runs.values()) if run.owner == owner]
+
+    def _drop(self, run: _Run) -> None:
+        """Renews its lease no longer; a later claim of the same job stays."""
+        if self._runs.get(run.id) is run:
+            del self._runs[run.id]
 
     def _open(self, job: StoredJob, owner: str) -> Sequence[_Task]:
         """What is left to render of a job; several workers may have begun it before."""
@@ -420,7 +428,7 @@ class JobWorker:
         if error is not None:
             # The database, most likely; the job's lease is renewed no longer.
             log.error("job %s could not go on", run.id, exc_info=error)
-            self._runs.pop(run.id, None)
+            self._drop(run)
             return
         self._let_go_of(run)
 
@@ -505,7 +513,7 @@ class JobWorker:
                 )
                 log.info("job %s ended %s", run.id, state)
         finally:
-            self._runs.pop(run.id, None)
+            self._drop(run)
 
     # -- the lease's thread --------------------------------------------------------------------
 
