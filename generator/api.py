@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import signal
 import threading
@@ -15,24 +16,30 @@ from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from generator.a1111_api import build_a1111_router
 from generator.admission import Admission
+from generator.doorway import Doorway
 from generator.job_documents import public_detail
 from generator.jobs import Job, JobOptions, JobService
+from generator.openai_api import build_openai_router
 from generator.schemas import GenerationBody, JobView, PictureView, record_asset_view
 from provenance.config import Settings
 from provenance.errors import InputError, ProvenanceError, RecordNotFoundError
+from provenance.imaging import ImageLimits
 from provenance.serving import metrics
 from provenance.serving.access import caller_of, needs
 from provenance.serving.request_log import note_records
 from provenance.types import Scope, parse_record_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from generator.jobs import JobEvent
     from generator.wiring import Generator
 
 __all__ = ["build_router", "create_app", "job_view"]
+
+log = logging.getLogger(__name__)
 
 MAX_WAIT_S = 600.0
 """Longest time that ``?wait=true`` holds a connection; the job goes on afterwards."""
@@ -91,13 +98,40 @@ def build_router(settings: Settings) -> APIRouter:
                 yield
             await run_in_threadpool(jobs.stop, settings.serve.drain_s)
 
-    router = APIRouter(
-        prefix="/v1", tags=["generate"], lifespan=lifespan, dependencies=needs(Scope.GENERATE)
-    )
+    router = APIRouter(prefix="/v1", tags=["generate"], dependencies=needs(Scope.GENERATE))
     _add_jobs(router, admission, settings)
     _add_events(router, admission)
     _add_assets(router, generator)
-    return router
+    # One router with the routes of all: a router inside a router would hide what its routes need.
+    whole = APIRouter(lifespan=lifespan)
+    for part in (router, *_build_foreign_doors(generator, admission, settings)):
+        whole.routes.extend(part.routes)
+    return whole
+
+
+def _build_foreign_doors(
+    generator: Generator, admission: Admission, settings: Settings
+) -> Sequence[APIRouter]:
+    """Routes for clients of other services; they hand out delivered bytes, so need them kept."""
+    if generator.assets is None:
+        log.info("no OpenAI and AUTOMATIC1111 routes: registry.keep_assets is off")
+        return ()
+    doorway = Doorway(
+        admission=admission,
+        records=generator.store,
+        assets=generator.assets,
+        open_studio=generator.service.open_studio,
+        default_model=settings.generator.model,
+        allowed_models=settings.generator.allowed_models,
+        max_batch=settings.generator.max_batch,
+        limits=ImageLimits(settings.limits.max_bytes, settings.limits.max_pixels),
+    )
+    return (
+        build_openai_router(doorway),
+        build_a1111_router(
+            doorway, previews_every=settings.serve.previews_every, list_loras=lambda: ()
+        ),
+    )
 
 
 @contextlib.contextmanager

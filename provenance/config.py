@@ -247,7 +247,7 @@ class ServeSettings:
             marked, signed and registered like any picture.
         require_api_key: Which routes ask for an API key: ``none``; ``generate``, what makes or
             hands out pictures; ``all``, verification and the registry too. Routes of scope admin
-            always ask. A key that is given is checked whatever stands here.
+            always ask. A key of ours that is given is checked whatever stands here.
         rate_per_minute: Requests a minute of one caller (a key without a rate of its own, else a
             client address), 0 (no limit) to a million.
         open_rate_per_minute: Likewise, of one client address without a key, on the verification

@@ -22,7 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from provenance.errors import InputError, QuotaExceededError, RecordNotFoundError
-from provenance.types import ApiKey, Scope
+from provenance.types import KEY_PREFIX, ApiKey, Scope
 from registry.engine import translated_errors, writer
 from registry.tables import ApiKeyRow, ApiKeyUsageRow
 
@@ -32,10 +32,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import CursorResult, Engine, Select
 
-__all__ = ["KEY_PREFIX", "SqlApiKeyStore"]
-
-KEY_PREFIX = "cmk_"
-"""Lets secret scanners, and our own log, recognise a key."""
+__all__ = ["SqlApiKeyStore"]
 
 ID_BYTES = 8
 SECRET_BYTES = 32

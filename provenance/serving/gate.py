@@ -24,7 +24,7 @@ from provenance.serving.access import (
     read_credentials,
 )
 from provenance.serving.addresses import bucket_name, is_loopback
-from provenance.types import Scope
+from provenance.types import KEY_PREFIX, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,6 +123,10 @@ class Gate:
             scope[CALLER] = Caller(None, address)
             return None, None
         given = read_credentials(headers)
+        asked = rule.scope in self._policy.key_scopes
+        if given is not None and not asked and not given.startswith(KEY_PREFIX):
+            # Clients of other services cannot be told to send none: theirs says "none" or "sk-..".
+            given = None
         key: ApiKey | None = None
         if given is not None:
             blocked = self._too_many_failures(rule, address)
@@ -135,7 +139,7 @@ class Gate:
         scope[CALLER] = Caller(key, address)
         forwarded = "x-forwarded-for" in headers or "forwarded" in headers
         local = is_loopback(peer) and not forwarded and rule.template in self._policy.loopback_paths
-        if key is None and rule.scope in self._policy.key_scopes and not local:
+        if key is None and asked and not local:
             return _unauthorised(rule, _MISSING.format(rule.scope)), None
         if key is not None and not key.opens(rule.scope):
             return _forbidden(rule, key), None

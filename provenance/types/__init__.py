@@ -5,7 +5,7 @@ imports them from here; a plain ``dict`` crosses a border only as a mapping of n
 (`Parameters`).
 """
 
-from provenance.types.access import ApiKey, Scope
+from provenance.types.access import KEY_PREFIX, ApiKey, Scope
 from provenance.types.base import (
     BitArray,
     Float32Array,
@@ -85,6 +85,7 @@ from provenance.types.safety import SafetyPolicy, SafetyReport
 from provenance.types.verdicts import Assurance, Origin, Verdict
 
 __all__ = [
+    "KEY_PREFIX",
     "MAX_LORAS",
     "MAX_LORA_SCALE",
     "MAX_PROMPT_CHARACTERS",

@@ -12,7 +12,10 @@ from provenance.types.base import require, require_utc
 if TYPE_CHECKING:
     from datetime import date, datetime
 
-__all__ = ["ApiKey", "Scope"]
+__all__ = ["KEY_PREFIX", "ApiKey", "Scope"]
+
+KEY_PREFIX = "cmk_"
+"""Begins the text of every key: secret scanners, and our own log, recognise it."""
 
 MAX_NAME_CHARACTERS = 100
 

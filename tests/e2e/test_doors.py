@@ -82,10 +82,16 @@ def test_a_key_opens_what_its_scopes_say(locked: Door) -> None:
     assert basic.status_code == 404
 
 
-@pytest.mark.parametrize("wrong", ["nonsense", "cmk_0123456789abcdef_" + "A" * 43])
+@pytest.mark.parametrize("wrong", ["cmk_", "cmk_0123456789abcdef_" + "A" * 43])
 def test_a_wrong_key_is_refused_even_where_none_is_asked_for(locked: Door, wrong: str) -> None:
     answer = locked.client.get(UNKNOWN_RECORD, headers=bearer(wrong))
     assert answer.status_code == 401
+
+
+def test_a_foreign_key_counts_as_none(locked: Door) -> None:
+    foreign = bearer("sk-none")
+    assert locked.client.get(UNKNOWN_RECORD, headers=foreign).status_code == 404
+    assert locked.client.post("/v1/generations", json=BODY, headers=foreign).status_code == 401
 
 
 def test_a_revoked_key_is_refused_at_once(locked: Door) -> None:

@@ -1,0 +1,173 @@
+"""What the doors for foreign clients share: run a job for a waiting client, read what it made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from generator.jobs import EventKind, JobOptions
+from generator.studios import BUNDLED
+from provenance.errors import GenerationError, InputError, RecordNotFoundError
+from provenance.imaging import decode_image
+from provenance.serving.request_log import note_records
+from provenance.types import RasterImage, parse_record_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from fastapi import Request
+
+    from generator.admission import Admission
+    from generator.jobs import Job, JobEvent
+    from generator.service import Studio
+    from provenance.imaging import ImageLimits
+    from provenance.interfaces import AssetStore, RecordStore
+    from provenance.serving.access import Caller
+    from provenance.types import GenerationRequest, RegistryRecord, RenderDefaults
+
+__all__ = ["Doorway", "alpha_of", "mask_of"]
+
+OPAQUE = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Doorway:
+    """What a door for foreign clients stands on.
+
+    Attributes:
+        admission: To the job service.
+        records: The registry.
+        assets: Delivered bytes; these doors hand them out, so they must be kept.
+        open_studio: Answers the loaded model of a name.
+        default_model: What the operator calls the default; empty means the bundled model.
+        allowed_models: What requests may name besides.
+        max_batch: Most pictures of one request.
+        limits: On input pictures.
+    """
+
+    admission: Admission
+    records: RecordStore
+    assets: AssetStore
+    open_studio: Callable[[str | None], Studio]
+    default_model: str
+    allowed_models: tuple[str, ...]
+    max_batch: int
+    limits: ImageLimits
+
+    # -- models --------------------------------------------------------------------------------
+
+    @property
+    def default_name(self) -> str:
+        """How clients see the default model: a hub id, or a folder's own name, never a path."""
+        name = self.default_model or BUNDLED
+        return PurePath(name).name if PurePath(name).is_absolute() else name
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """What clients may name, the default first."""
+        others = (name for name in self.allowed_models if name != self.default_model)
+        return (self.default_name, *others)
+
+    def resolve_model(self, name: str | None) -> str | None:
+        """The model as requests name it.
+
+        Raises:
+            InputError: It is not offered.
+        """
+        if name is None or name == self.default_name:
+            return None
+        if name not in self.model_names:
+            known = ", ".join(self.model_names)
+            raise InputError(f"model {name[:200]!r} is not offered here; use one of {known}")
+        return name
+
+    def defaults_of(self, model: str | None) -> RenderDefaults:
+        """What suits a model; loads it."""
+        return self.open_studio(model).pipeline.defaults
+
+    # -- jobs ----------------------------------------------------------------------------------
+
+    def submit(
+        self, caller: Caller, requests: tuple[GenerationRequest, ...], *, previews_every: int = 0
+    ) -> Job:
+        """Queues a job.
+
+        Raises:
+            InputError: More pictures than one request may ask for.
+            ProvenanceError: As `Admission.submit`.
+        """
+        if len(requests) > self.max_batch:
+            raise InputError(
+                f"n {len(requests)} is more than the {self.max_batch} that one request may ask "
+                "for here; split it"
+            )
+        return self.admission.submit(
+            caller, requests, options=JobOptions(previews_every=previews_every)
+        )
+
+    async def follow(self, job: Job, request: Request) -> AsyncIterator[JobEvent]:
+        """A job's events until it ends; a client that goes away cancels its job.
+
+        Raises:
+            GenerationError: The service stops before the job has ended.
+        """
+        async for event in self.admission.jobs.events(job.id):
+            if event is None:
+                if await request.is_disconnected():
+                    self.admission.jobs.cancel(job.id)
+                continue
+            yield event
+            if event.kind.is_final:
+                return
+        raise GenerationError(f"the service stops; job {job.id} goes on when it is back")
+
+    def results(self, job: Job, event: JobEvent) -> tuple[RegistryRecord, ...]:
+        """What an ended job delivered.
+
+        Raises:
+            ProvenanceError: What ended it, when it delivered nothing.
+        """
+        ended = self.admission.jobs.get(job.id)
+        if not ended.results and event.kind is not EventKind.DONE:
+            raise ended.error or GenerationError("nothing was delivered; the log says why")
+        note_records(record.record_id for record in ended.results)
+        return ended.results
+
+    def read(self, record_id: str) -> bytes:
+        """The signed bytes of a record.
+
+        Raises:
+            RecordNotFoundError: They are gone.
+        """
+        record = self.records.get(parse_record_id(record_id))
+        data = self.assets.get(record.asset.sha256)
+        if data is None:
+            raise RecordNotFoundError(f"the bytes of record {record_id} are not kept here")
+        return data
+
+
+# -- masks ---------------------------------------------------------------------------------------
+
+
+def alpha_of(data: bytes, *, name: str, limits: ImageLimits) -> np.ndarray | None:
+    """The transparency of a picture, (H, W) uint8, 0 is clear; None when it is opaque.
+
+    Raises:
+        InputError: It is no picture, or over a limit.
+    """
+    decode_image(data, name=name, limits=limits)  # refuses bombs and broken files in our words
+    with Image.open(BytesIO(data)) as picture:
+        if not picture.has_transparency_data:
+            return None
+        alpha = np.asarray(picture.convert("RGBA").getchannel("A"))
+    return None if bool((alpha == OPAQUE).all()) else alpha
+
+
+def mask_of(repaint: np.ndarray) -> RasterImage:
+    """A mask whose white is painted anew, from (H, W) uint8."""
+    return RasterImage(np.repeat(repaint[..., None], 3, axis=2))
