@@ -405,7 +405,7 @@ def _add_options(router: APIRouter, desk: _Desk) -> None:
 
     @router.post(
         "/options",
-        responses=_shown(None),
+        responses={200: {"content": {"application/json": {"examples": {"done": {"value": None}}}}}},
         openapi_extra={
             "requestBody": {
                 "required": True,

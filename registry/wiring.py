@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
-from registry.api_keys import SqlApiKeyStore
+from registry.api_keys import LateApiKeyStore, SqlApiKeyStore
 from registry.assets import LocalAssetStore
-from registry.engine import make_engine, stored_revision
+from registry.engine import make_engine, sqlite_file, stored_revision
 from registry.kept_inputs import InputVault, open_vault
 from registry.store import SqlRecordStore, open_store
 from registry.tables import HEAD_REVISION
 
 if TYPE_CHECKING:
     from provenance.config import Settings
+    from provenance.interfaces import ApiKeyStore
 
-__all__ = ["open_api_keys", "open_asset_store", "open_input_vault", "open_registry"]
+__all__ = [
+    "open_api_keys",
+    "open_asset_store",
+    "open_gate_keys",
+    "open_input_vault",
+    "open_registry",
+]
 
 
 def open_registry(settings: Settings) -> SqlRecordStore:
@@ -53,6 +61,25 @@ def open_api_keys(settings: Settings) -> SqlApiKeyStore:
     url = settings.registry_url
     _bring_to_head(url)
     return SqlApiKeyStore(make_engine(url))
+
+
+def open_gate_keys(settings: Settings) -> ApiKeyStore:
+    """The API keys as the service's gate asks for them.
+
+    Where no key is needed, a service that only verifies makes no database: the keys are opened
+    when one is given, and only if there is a database that could know it.
+
+    Raises:
+        ProvenanceError: Keys are needed, and as `open_registry`.
+    """
+    if settings.serve.require_api_key != "none":
+        return open_api_keys(settings)
+    return LateApiKeyStore(partial(_open_existing_api_keys, settings))
+
+
+def _open_existing_api_keys(settings: Settings) -> SqlApiKeyStore | None:
+    file = sqlite_file(settings.registry_url)
+    return None if file is not None and not file.exists() else open_api_keys(settings)
 
 
 def _bring_to_head(url: str) -> None:
