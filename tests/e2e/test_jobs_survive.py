@@ -21,11 +21,13 @@ from sqlalchemy.orm import Session
 
 from provenance.config import load_settings
 from registry.check import check_consistency
+from registry.jobs import JobStore
 from registry.tables import JobInputRow, JobRow
 from registry.wiring import open_registry
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 DRAWN = {
+    "COUNTERMARK_GENERATOR_BATCH_SIZE": "1",
     "COUNTERMARK_GENERATOR_PIPELINE": "drawn_backend:load_slow_pipeline",
     "PYTHONPATH": os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")]),
 }
@@ -111,9 +113,10 @@ def test_a_server_that_is_stopped_finishes_the_running_picture_and_goes_on_later
         answers.append(httpx.post(f"{served.url}/v1/generations?wait=true", json=body, timeout=60))
 
     with Served(home, **DRAWN) as first:
-        ids = [post(first, number, steps=6, n=2)["id"] for number in range(2)]
+        ids = [post(first, number, steps=12, n=2)["id"] for number in range(2)]
         waiting = threading.Thread(target=wait_for_the_last, args=(first,))
         waiting.start()
+        until(lambda: count_jobs(home) == 3)
         until(lambda: read(first, ids[0])["steps_done"] > 0)
         began = time.monotonic()
         assert first.terminate() in STOPPED
@@ -129,6 +132,11 @@ def test_a_server_that_is_stopped_finishes_the_running_picture_and_goes_on_later
         found = [result for one in ids for result in read(second, one)["results"]]
     assert [result["seed"] for result in found] == [0, 1, 1, 2, 99]
     assert_exactly_records(home, {result["record_id"] for result in found})
+
+
+def count_jobs(home: Path) -> int:
+    with closing(open_registry(load_settings(environ={}, home=home))) as store:
+        return len(JobStore(store.engine).list_jobs(limit=9))
 
 
 def assert_exactly_records(home: Path, record_ids: set[str]) -> None:
