@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import re
 import secrets
+import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import CursorResult, Engine, Select
 
-__all__ = ["SqlApiKeyStore"]
+__all__ = ["LateApiKeyStore", "SqlApiKeyStore"]
 
 ID_BYTES = 8
 SECRET_BYTES = 32
@@ -227,6 +228,46 @@ class SqlApiKeyStore:
             session.begin(),
         ):
             yield session
+
+
+class LateApiKeyStore:
+    """Implements `provenance.interfaces.ApiKeyStore` over keys that are opened when one is given.
+
+    Args:
+        open_store: Answers the store; None while there is no database, which then knows no key.
+    """
+
+    def __init__(self, open_store: Callable[[], SqlApiKeyStore | None]) -> None:
+        self._open_store = open_store
+        self._opened: SqlApiKeyStore | None = None
+        self._lock = threading.Lock()
+
+    def authenticate(self, text: str) -> ApiKey | None:
+        """As `SqlApiKeyStore.authenticate`; raises what opening raises besides."""
+        if _KEY.fullmatch(text) is None:
+            return None
+        store = self._open()
+        return None if store is None else store.authenticate(text)
+
+    def spend_pictures(self, key: ApiKey, pictures: int) -> date:
+        """As `SqlApiKeyStore.spend_pictures`."""
+        return self._opened_for(key).spend_pictures(key, pictures)
+
+    def return_pictures(self, key: ApiKey, pictures: int, *, spent_on: date) -> None:
+        """As `SqlApiKeyStore.return_pictures`."""
+        self._opened_for(key).return_pictures(key, pictures, spent_on=spent_on)
+
+    def _open(self) -> SqlApiKeyStore | None:
+        with self._lock:
+            if self._opened is None:
+                self._opened = self._open_store()
+            return self._opened
+
+    def _opened_for(self, key: ApiKey) -> SqlApiKeyStore:
+        store = self._open()
+        if store is None:
+            raise RecordNotFoundError(f"no API key has the id {key.id}; there are none here")
+        return store
 
 
 def _digest(secret: str) -> bytes:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 from console import run
 
+from provenance.config import ServeSettings, Settings
 from provenance.errors import InputError, QuotaExceededError, RecordNotFoundError
 from provenance.types import Scope
 from registry import migrate
 from registry.api_keys import KEPT_USAGE, SqlApiKeyStore
 from registry.engine import make_engine
+from registry.wiring import open_api_keys, open_gate_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -242,3 +244,30 @@ def test_apikeys_create_takes_limits(tmp_path: Path) -> None:
     assert made["key"].startswith(f"cmk_{made['id']}_")
     assert run(tmp_path, "apikeys", "create", "shop").code == 2
     assert run(tmp_path, "apikeys", "create", "shop", "--scope", "everything").code == 2
+
+
+# -- the gate's view -------------------------------------------------------------------------------
+
+
+def test_a_gate_that_needs_no_key_makes_no_database(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    keys = open_gate_keys(settings)
+    unknown = "cmk_0123456789abcdef_" + "A" * 43
+    assert keys.authenticate(unknown) is None
+    assert not settings.home.exists()
+    made, text = open_api_keys(settings).create("made later", [Scope.ADMIN], daily_pictures=2)
+    found = keys.authenticate(text)
+    assert found is not None
+    assert found.id == made.id
+    day = keys.spend_pictures(found, 2)
+    with pytest.raises(QuotaExceededError):
+        keys.spend_pictures(found, 1)
+    keys.return_pictures(found, 1, spent_on=day)
+    keys.spend_pictures(found, 1)
+
+
+def test_a_gate_that_needs_keys_opens_them_at_once(tmp_path: Path) -> None:
+    serve = ServeSettings(require_api_key="generate")
+    settings = Settings(home=tmp_path / "home", serve=serve)
+    assert isinstance(open_gate_keys(settings), SqlApiKeyStore)
+    assert (settings.home / "registry.sqlite3").exists()
