@@ -98,8 +98,15 @@ def build_router(settings: Settings) -> APIRouter:
                 yield
             await run_in_threadpool(jobs.stop, settings.serve.drain_s)
 
+<<<<<<< HEAD
     router = APIRouter(prefix="/v1", tags=["generate"], dependencies=needs(Scope.GENERATE))
     _add_jobs(router, admission, settings)
+=======
+    router = APIRouter(
+        prefix="/v1", tags=["generate"], lifespan=lifespan, dependencies=needs(Scope.GENERATE)
+    )
+    _add_jobs(router, admission, generator, settings)
+>>>>>>> 13d011c (Image to image, masks, samplers, adaptations; steps exported and resumed from the command line)
     _add_events(router, admission)
     _add_assets(router, generator)
     # One router with the routes of all: a router inside a router would hide what its routes need.
@@ -172,7 +179,13 @@ def _queue_length(jobs: JobService) -> float:
 # -- jobs ----------------------------------------------------------------------------------------
 
 
-def _add_jobs(router: APIRouter, admission: Admission, settings: Settings) -> None:
+def _limits(settings: Settings) -> ImageLimits:
+    return ImageLimits(settings.limits.max_bytes, settings.limits.max_pixels)
+
+
+def _add_jobs(
+    router: APIRouter, admission: Admission, generator: Generator, settings: Settings
+) -> None:
     jobs = admission.jobs
 
     @router.post(
@@ -198,10 +211,11 @@ def _add_jobs(router: APIRouter, admission: Admission, settings: Settings) -> No
         """Queues pictures; answers the job, or with `wait` its result."""
         if body.n > settings.generator.max_batch:
             raise InputError(f"n {body.n} is more than generator.max_batch allows; split it")
+        defaults = await run_in_threadpool(generator.defaults, body.model)
         job = await run_in_threadpool(
             admission.submit,
             caller_of(request),
-            body.to_requests(),
+            body.to_requests(defaults, limits=_limits(settings)),
             idempotency_key=_checked_key(idempotency_key),
             options=JobOptions(
                 previews_every=settings.serve.previews_every

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from generator.schemas import GenerationBody
-    from generator.wiring import Generator
-    from provenance.errors import ProvenanceError
-    from provenance.types import Delivery, GenerationRequest
+    from generator.cli_requests import Order
 
 __all__ = ["generate_app"]
 
@@ -21,9 +18,6 @@ _SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 @generate_app.command("generate")
 def generate(
-    prompt: Annotated[
-        str, typer.Argument(metavar="PROMPT", help="What to draw.", show_default=False)
-    ],
     out: Annotated[
         Path,
         typer.Option(
@@ -33,16 +27,64 @@ def generate(
             show_default=False,
         ),
     ],
+    prompt: Annotated[
+        str | None,
+        typer.Argument(metavar="PROMPT", help="What to draw.", show_default=False),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(help="Hub id or local folder in diffusers' layout.  [default: bundled]"),
     ] = None,
     negative: Annotated[str, typer.Option(help="What to steer away from.")] = "",
     seed: Annotated[int | None, typer.Option(help="Same seed, same picture.  [random]")] = None,
-    steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale.")] = 7.5,
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT, multiples of 8.")] = "512x512",
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.  [the model's]")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Classifier-free guidance scale.  [the model's]")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="WIDTHxHEIGHT, multiples of 8.  [the input's, else the model's]"),
+    ] = None,
     count: Annotated[int, typer.Option("-n", help="How many pictures.", min=1, max=1000)] = 1,
+    init_image: Annotated[Path | None, typer.Option(help="A picture to start from.")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="How far from it: above 0, at most 1.  [0.75]")
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="White is painted anew, black stays as in --init-image."),
+    ] = None,
+    input_role: Annotated[
+        str, typer.Option(help="edit: --init-image is edited; guide: it only steers.")
+    ] = "edit",
+    scheduler: Annotated[
+        str | None, typer.Option(help="Sampler, like euler_a or dpmpp_2m_karras.  [the model's]")
+    ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:SCALE]", help="From generator.lora_folder; repeatable."),
+    ] = None,
+    visible_label: Annotated[
+        bool, typer.Option("--visible-label", help="Draw a label that people see.")
+    ] = False,
+    export_steps: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write each step there: a preview (marked, signed, registered) and a checkpoint "
+            "to resume from. Checkpoints hold the prompt.",
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CHECKPOINT",
+            help="Go on from a checkpoint, or from the last in a folder, to the very same picture.",
+        ),
+    ] = None,
+    from_step: Annotated[
+        int | None, typer.Option(help="With --resume: from this step's checkpoint.", min=1)
+    ] = None,
     image_format: Annotated[
         str | None, typer.Option("--format", help="png, jpeg or webp.  [by the name of OUT]")
     ] = None,
@@ -56,22 +98,33 @@ def generate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Generate pictures that leave marked, signed and registered."""
-    from generator.schemas import GenerationBody
+    from generator.cli_requests import Order, read_lora
     from provenance.cli import print_json
 
-    width, height = _parse_size(size)
-    body = GenerationBody(
-        prompt=prompt,
-        negative_prompt=negative,
-        model=model,
-        seed=_check_seed(seed),
-        steps=steps,
-        guidance=guidance,
-        width=width,
-        height=height,
-        n=count,
-        format=_choose_format(out, image_format),  # type: ignore[arg-type]  # checked there
-        quality=quality,
+    width, height = (None, None) if size is None else _parse_size(size)
+    order = Order(
+        body={
+            "prompt": prompt,
+            "negative_prompt": negative,
+            "model": model,
+            "seed": _check_seed(seed),
+            "steps": steps,
+            "guidance": guidance,
+            "width": width,
+            "height": height,
+            "n": count,
+            "strength": strength,
+            "input_role": _check_role(input_role),
+            "scheduler": scheduler,
+            "loras": [read_lora(one) for one in lora or ()],
+            "visible_label": visible_label,
+            "format": _choose_format(out, image_format),
+            "quality": quality,
+        },
+        init_image=init_image,
+        mask=mask,
+        resume=resume,
+        from_step=from_step,
     )
     paths = _name_outputs(out, count)
     overrides: dict[str, object] = {"device": device, "dtype": dtype}
@@ -79,7 +132,8 @@ def generate(
         overrides["allow_pickle"] = True
     rows: list[dict[str, object]] = []
     try:
-        _generate(body, paths, {k: v for k, v in overrides.items() if v is not None}, rows)
+        chosen = {k: v for k, v in overrides.items() if v is not None}
+        _generate(order, paths, chosen, export_steps, rows)
     finally:
         # Also when a later picture failed: what was delivered must not go unnamed.
         if as_json and rows:
@@ -89,59 +143,40 @@ def generate(
 
 
 def _generate(
-    body: "GenerationBody",
+    order: "Order",
     paths: list[Path],
     overrides: dict[str, object],
+    export: Path | None,
     rows: list[dict[str, object]],
 ) -> None:
     from dataclasses import replace
 
+    from generator.cli_rendering import Bench
     from generator.wiring import build_generator
     from provenance.config import load_settings
     from provenance.errors import InputError
 
-    try:
-        requests = body.to_requests()
-    except InputError as error:
-        raise typer.BadParameter(str(error)) from error
     for path in paths:
         _check_writable(path)
     settings = load_settings()
     chosen = replace(settings.generator, **overrides)  # type: ignore[arg-type]  # by field name
-    generator = build_generator(replace(settings, generator=chosen), model=body.model)
-    _render_all(generator, requests, paths, rows)
+    settings = replace(settings, generator=chosen)
+    try:
+        checkpoint = order.checkpoint()
+        model = order.model(checkpoint)
+        order.check()
+        generator = build_generator(settings, model=model)
+        requests = order.requests(generator.defaults(None), checkpoint, settings.limits)
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from error
+    bench = Bench(generator, settings.generator.batch_size, export, checkpoint)
+    bench.render_all(requests, paths, rows)
 
 
-def _render_all(
-    generator: "Generator",
-    requests: "tuple[GenerationRequest, ...]",
-    paths: list[Path],
-    rows: list[dict[str, object]],
-) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from provenance.errors import ProvenanceError
-    from provenance.files import StagedFile
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-
-        def render(number: int, request: "GenerationRequest", path: Path) -> "Delivery":
-            task = progress.add_task(
-                f"picture {number} of {len(paths)}", total=request.effective_steps
-            )
-            return generator.service.generate(
-                request,
-                lambda report: progress.update(task, completed=report.done, total=report.total),
-                lambda asset: StagedFile(path, asset.image.data),
-            )
-
-        for number, (request, path) in enumerate(zip(requests, paths, strict=True), 1):
-            try:
-                rows.append(_delivered_row(render(number, request, path), path))
-            except ProvenanceError as error:
-                rows.append(_failed_row(error, path))
-                raise
+def _check_role(role: str) -> str:
+    if role not in ("edit", "guide"):
+        raise typer.BadParameter(f"{role!r} is not edit or guide", param_hint="--input-role")
+    return role
 
 
 def _parse_size(text: str) -> tuple[int, int]:
@@ -202,22 +237,11 @@ def _show(rows: list[dict[str, object]]) -> None:
 
     for row in rows:
         if "record_id" in row:
-            print_line(f"{row['file']}  record {row['record_id']}  seed {row['seed']}")
+            print_line(
+                f"{row['file']}  record {row['record_id']}  seed {row['seed']}  steps {_steps(row)}"
+            )
 
 
-def _delivered_row(delivery: "Delivery", path: Path) -> dict[str, object]:
-    from generator.schemas import delivery_view
-
-    view = delivery_view(delivery).model_dump(exclude={"asset_url"})
-    return {"file": str(path), **view}
-
-
-def _failed_row(error: "ProvenanceError", path: Path) -> dict[str, object]:
-    from provenance.errors import ContentBlockedError
-
-    row: dict[str, object] = {"file": str(path), "error": str(error)}
-    if isinstance(error, ContentBlockedError):
-        row["refusal_id"] = error.refusal_id
-        row["flagged"] = list(error.report.flagged)
-        row["scores"] = dict(error.report.scores)
-    return row
+def _steps(row: dict[str, object]) -> str:
+    asked, run = row["steps"], row["effective_steps"]
+    return f"{run}" if asked == run else f"{run} of {asked}"

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from generator.marks import Marks
     from generator.service import Rendered
-    from provenance.types import Scalar
 
 __all__ = ["LocalMarker", "Marker"]
 
@@ -68,6 +67,7 @@ class LocalMarker:
                 fingerprints=fingerprints,
                 request=request,
                 inputs=rendered.inputs,
+                facts=rendered.says,
                 model=model,
                 pipeline=rendered.pipeline,
                 safety=rendered.safety,
@@ -79,7 +79,10 @@ class LocalMarker:
             created_at=self.clock(),
             asset=describe_asset(asset),
             model=model,
-            parameters=_parameters(self.marks, rendered),
+            parameters={
+                **self.marks.describe_request(request, rendered.inputs),
+                **rendered.says,
+            },
             safety=rendered.safety,
             watermark=marked.info,
             fingerprints=fingerprints,
@@ -89,11 +92,3 @@ class LocalMarker:
             time_stamped=asset.time_stamped,
         )
         return Delivery(record, asset)
-
-
-def _parameters(marks: Marks, rendered: Rendered) -> dict[str, Scalar]:
-    facts = marks.describe_request(rendered.request, rendered.inputs)
-    if rendered.preview is not None:
-        facts["preview_of"] = rendered.preview.record_id
-        facts["preview_step"] = rendered.preview.step
-    return facts

@@ -191,6 +191,7 @@ class Marks:
         fingerprints: Fingerprints,
         request: GenerationRequest,
         inputs: InputFacts | None = None,
+        facts: Parameters | None = None,
         model: ModelRef,
         pipeline: SoftwareAgent,
         safety: SafetyReport,
@@ -209,7 +210,9 @@ class Marks:
             watermark=self._watermark_binding(payload, marked),
             watermark_agent=SoftwareAgent(self.codec.name, self.codec.alg.rpartition(".")[2]),
             fingerprints=self._fingerprint_bindings(fingerprints),
-            parameters=_public_parameters(self.describe_request(request, inputs)),
+            parameters=_public_parameters(
+                {**self.describe_request(request, inputs), **(facts or {})}
+            ),
             prompt_hash=self._hash_text(request.prompt),
             prompt=request.prompt if self.terms.include_prompt else None,
             safety=safety,

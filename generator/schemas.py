@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from provenance.types import GenerationRequest, MediaType
+from generator.pipelines.inputs import choose_size
+from generator.pipelines.schedulers import canonical_name
+from provenance.errors import InputError
+from provenance.imaging import DEFAULT_LIMITS, ImageLimits, open_input
+from provenance.types import GenerationRequest, InputRole, LoraRef, MediaType, RenderDefaults
 
 if TYPE_CHECKING:
     from pydantic.config import JsonDict
 
-    from provenance.types import Delivery, RegistryRecord
+    from provenance.types import Delivery, InputImage, RegistryRecord
 
 __all__ = [
     "AssetView",
     "GenerationBody",
     "JobView",
+    "LoraBody",
     "PictureView",
     "delivery_view",
     "draw_seed",
@@ -32,12 +38,32 @@ FORMATS: dict[str, MediaType] = {
     "webp": MediaType.WEBP,
 }
 
+GENERIC = RenderDefaults(steps=20, guidance=7.5)
+"""For models of which nothing is known yet."""
+
 EXAMPLE: JsonDict = {"prompt": "a red house on a green hill at night", "steps": 20, "seed": 7}
 
 
 def draw_seed() -> int:
     """A fresh seed, 0..2**32-1: the range that every pipeline and front end accepts."""
     return secrets.randbelow(2**32)
+
+
+def _open(text: str, name: str, limits: ImageLimits) -> InputImage:
+    try:
+        data = base64.b64decode(text.rpartition("base64,")[2], validate=True)
+    except ValueError as error:
+        raise InputError(f"{name} is not base64; send the file's bytes encoded so") from error
+    return open_input(data, name=name, limits=limits)
+
+
+class LoraBody(BaseModel):
+    """An adaptation of the model: a name of the operator's folder, and how strongly it counts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    scale: float = 1.0
 
 
 class GenerationBody(BaseModel):
@@ -49,10 +75,10 @@ class GenerationBody(BaseModel):
     negative_prompt: str = ""
     model: str | None = None
     seed: int | None = Field(default=None, ge=0, lt=2**63)
-    steps: int = 20
-    guidance: float = 7.5
-    width: int = 512
-    height: int = 512
+    steps: int | None = Field(default=None, description="Left out: what suits the model.")
+    guidance: float | None = Field(default=None, description="Left out: what suits the model.")
+    width: int | None = Field(default=None, description="Left out: the input's, or the model's.")
+    height: int | None = None
     n: int = Field(default=1, ge=1)
     format: Literal["png", "jpeg", "jpg", "webp"] = "png"
     quality: int = 92
@@ -62,26 +88,59 @@ class GenerationBody(BaseModel):
         le=1000,
         description="A preview after every so many steps, told in the job's events; 0: none.",
     )
+    init_image: str | None = Field(
+        default=None, repr=False, description="A picture to start from, as base64 of its file."
+    )
+    strength: float = Field(
+        default=0.75, description="How far from init_image: above 0, at most 1."
+    )
+    mask: str | None = Field(
+        default=None,
+        repr=False,
+        description="White is painted anew, black stays; base64 of a picture. Needs init_image.",
+    )
+    input_role: InputRole = Field(
+        default=InputRole.EDIT, description="Whether init_image is edited, or only guides."
+    )
+    scheduler: str | None = Field(default=None, description="Left out: the model's own.")
+    loras: tuple[LoraBody, ...] = ()
+    visible_label: bool = False
 
-    def to_requests(self) -> tuple[GenerationRequest, ...]:
+    def to_requests(
+        self, defaults: RenderDefaults = GENERIC, *, limits: ImageLimits = DEFAULT_LIMITS
+    ) -> tuple[GenerationRequest, ...]:
         """One concrete request a picture.
+
+        Args:
+            defaults: What suits the model, for what the body leaves open.
+            limits: For the pictures in it.
 
         Raises:
             InputError: A field is out of range; the message names it.
         """
         first = draw_seed() if self.seed is None else self.seed
+        given = None if self.init_image is None else _open(self.init_image, "init_image", limits)
+        mask = None if self.mask is None else _open(self.mask, "mask", limits).raster
+        width, height = choose_size(None if given is None else given.raster, defaults)
         return tuple(
             GenerationRequest(
                 prompt=self.prompt,
                 negative_prompt=self.negative_prompt,
                 model=self.model,
                 seed=first + index,
-                steps=self.steps,
-                guidance=self.guidance,
-                width_px=self.width,
-                height_px=self.height,
+                steps=defaults.steps if self.steps is None else self.steps,
+                guidance=defaults.guidance if self.guidance is None else self.guidance,
+                width_px=width if self.width is None else self.width,
+                height_px=height if self.height is None else self.height,
                 media_type=FORMATS[self.format],
                 quality=self.quality,
+                init_image=given,
+                strength=self.strength,
+                mask=mask,
+                input_role=self.input_role,
+                scheduler=None if self.scheduler is None else canonical_name(self.scheduler),
+                loras=tuple(LoraRef(one.name, one.scale) for one in self.loras),
+                visible_label=self.visible_label,
             )
             for index in range(self.n)
         )
@@ -97,6 +156,8 @@ class AssetView(BaseModel):
     height: int
     size_bytes: int
     seed: int
+    steps: int
+    effective_steps: int
     manifest_label: str
     time_stamped: bool
     watermark: dict[str, Any]
@@ -162,6 +223,10 @@ def delivery_view(delivery: Delivery, *, asset_url: str | None = None) -> AssetV
     return record_asset_view(delivery.record, asset_url=asset_url)
 
 
+def _count(record: RegistryRecord, name: str) -> int:
+    return int(record.parameters.get(name) or 0)
+
+
 def record_asset_view(record: RegistryRecord, *, asset_url: str | None = None) -> AssetView:
     """The public view of a delivered picture, from its record."""
     mark, safety = record.watermark, record.safety
@@ -173,6 +238,8 @@ def record_asset_view(record: RegistryRecord, *, asset_url: str | None = None) -
         height=record.asset.height_px,
         size_bytes=record.asset.size_bytes,
         seed=int(record.parameters.get("seed") or 0),
+        steps=_count(record, "steps"),
+        effective_steps=_count(record, "effective_steps") or _count(record, "steps"),
         manifest_label=record.manifest_label,
         time_stamped=record.time_stamped,
         watermark={}

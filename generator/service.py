@@ -32,11 +32,13 @@ if TYPE_CHECKING:
         Delivery,
         GenerationRequest,
         ModelRef,
+        Parameters,
         RasterImage,
         RecordId,
         Reservation,
         SafetyPolicy,
         SafetyReport,
+        Scalar,
         SealedInputs,
         SignedAsset,
     )
@@ -90,6 +92,7 @@ class Rendered:
         model: The model that rendered it.
         pipeline: The program that ran the model.
         safety: What the checker measured; it blocks nothing.
+        facts: What record and manifest say besides what the request says.
         preview: Set for a picture that shows another one before it is done.
     """
 
@@ -100,7 +103,17 @@ class Rendered:
     model: ModelRef
     pipeline: SoftwareAgent
     safety: SafetyReport
+    facts: Parameters = field(default_factory=dict)
     preview: PreviewOf | None = None
+
+    @property
+    def says(self) -> dict[str, Scalar]:
+        """What record and manifest say besides what the request says."""
+        said = dict(self.facts)
+        if self.preview is not None:
+            said["preview_of"] = self.preview.record_id
+            said["preview_step"] = self.preview.step
+        return said
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +124,7 @@ class Rendering:
     inputs: InputFacts | None
     reservation: Reservation
     studio: Studio
+    facts: Parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +208,12 @@ class GenerationService:
         reservation = self.store.reserve()
         with self._released_on_error(reservation):
             on_reserved(reservation.record_id)
+            facts = studio.pipeline.describe(request)
             # W3
             with timed("render"):
                 raster = studio.pipeline.render(request, on_step, resume=resume)
             # W4
-            return self._judge(Rendering(request, inputs, reservation, studio), raster)
+            return self._judge(Rendering(request, inputs, reservation, studio, facts), raster)
 
     def render_batch(
         self,
@@ -229,7 +244,8 @@ class GenerationService:
                 reservation = self.store.reserve()
                 released_on_error.enter_context(self._released_on_error(reservation))
                 on_reserved(index, reservation.record_id)
-                begun.append(Rendering(request, inputs, reservation, studio))
+                facts = studio.pipeline.describe(request)
+                begun.append(Rendering(request, inputs, reservation, studio, facts))
             with timed("render"):
                 if len(requests) == 1:
                     rasters = [studio.pipeline.render(requests[0], on_step)]
@@ -250,7 +266,14 @@ class GenerationService:
         model = studio.pipeline.model
         agent = SoftwareAgent(model.family or "pipeline", studio.pipeline.version)
         rendered = Rendered(
-            begun.request, begun.inputs, begun.reservation, raster, model, agent, safety
+            begun.request,
+            begun.inputs,
+            begun.reservation,
+            raster,
+            model,
+            agent,
+            safety,
+            begun.facts,
         )
         if safety.blocked:
             self._refuse(rendered)
@@ -318,7 +341,15 @@ class GenerationService:
         model = studio.pipeline.model
         agent = SoftwareAgent(model.family or "pipeline", studio.pipeline.version)
         rendered = Rendered(
-            request, inputs, self.store.reserve(), raster, model, agent, safety, preview
+            request,
+            inputs,
+            self.store.reserve(),
+            raster,
+            model,
+            agent,
+            safety,
+            studio.pipeline.describe(request),
+            preview,
         )
         return self.finish(rendered, deliver_to)
 

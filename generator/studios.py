@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from generator.service import Studio
 from provenance.errors import InputError
 from provenance.plugins import load_backend
+from provenance.types import RenderDefaults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,6 +35,7 @@ class StudioPool:
         open_checker: Opens the checker for a loaded pipeline.
         default_model: What a request without a model means; None is the bundled model.
         allowed_models: What requests may name besides.
+        peek: Answers what suits a model without loading it; None where that cannot be told.
     """
 
     def __init__(
@@ -43,8 +45,11 @@ class StudioPool:
         *,
         default_model: str | None,
         allowed_models: tuple[str, ...],
+        peek: Callable[[str | None], RenderDefaults | None] = lambda _: None,
     ) -> None:
         self._load = load
+        self._peek = peek
+        self._known: dict[str | None, RenderDefaults] = {}
         self._open_checker = open_checker
         self._default = None if default_model is None else _strip_bundled(default_model)
         self._allowed = frozenset(allowed_models)
@@ -80,7 +85,18 @@ class StudioPool:
                 self._current = None  # frees the old model before the new one is loaded
                 pipeline = self._load(wanted)
                 self._current = (wanted, Studio(pipeline, self._open_checker(pipeline)))
+                self._known[wanted] = pipeline.defaults
             return self._current[1]
+
+    def defaults(self, name: str | None) -> RenderDefaults:
+        """What suits a model when a request leaves the choice open; loads nothing.
+
+        Raises:
+            InputError: Not allowed.
+        """
+        wanted = self.resolve(name)
+        known = self._known.get(wanted)
+        return known or self._peek(wanted) or RenderDefaults(steps=20, guidance=7.5)
 
 
 def _strip_bundled(name: str) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator.inputs import InputExaminer
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from provenance.config import Settings
     from provenance.interfaces import AssetStore, Pipeline, RecordStore
     from provenance.manifest.signing import ManifestSigner
-    from provenance.types import WatermarkInfo
+    from provenance.types import RenderDefaults, WatermarkInfo
     from registry.store import SqlRecordStore
 
 __all__ = ["Generator", "build_generator", "build_marker", "build_reproducer"]
@@ -59,6 +60,7 @@ class Generator:
         store: The registry.
         assets: Delivered bytes, when they are kept.
         check_model: Answers the model that a name means; refuses one that is not offered.
+        defaults: What suits a model when a request leaves the choice open.
         self_test: Signs, tampers and reads a small picture.
         build_jobs: Makes the job service that runs `service`; one a process.
         marking: Keeps the processes that mark running while it is entered, if there are any.
@@ -68,6 +70,7 @@ class Generator:
     store: RecordStore
     assets: AssetStore | None
     check_model: Callable[[str | None], str | None]
+    defaults: Callable[[str | None], RenderDefaults]
     self_test: Callable[[], None]
     build_jobs: Callable[[GenerationService], JobService]
     marking: AbstractContextManager[object]
@@ -121,6 +124,7 @@ def build_generator(
         store,
         assets,
         pool.resolve,
+        pool.defaults,
         partial(run_self_test, signer, trust=build_trust(settings)),
         partial(_build_jobs, settings, store, pool, marking_workers),
         nullcontext() if marking is None else marking,
@@ -225,8 +229,16 @@ def _build_pool(settings: Settings, model: str | None) -> StudioPool:
             variant=options.variant or None,
             cache_dir=cache_dir,
             offline=options.offline,
+            lora_folder=lora_folder(settings),
         )
         return pipeline
+
+    def peek(name: str | None) -> RenderDefaults | None:
+        if options.pipeline != "diffusers":
+            return None
+        from generator.pipelines.diffusers import peek_defaults
+
+        return peek_defaults(name, revision=options.revision or None)
 
     return StudioPool(
         load,
@@ -238,7 +250,14 @@ def _build_pool(settings: Settings, model: str | None) -> StudioPool:
         ),
         default_model=default,
         allowed_models=options.allowed_models,
+        peek=peek,
     )
+
+
+def lora_folder(settings: Settings) -> Path | None:
+    """Where the operator keeps LoRA files; None offers none."""
+    named = settings.generator.lora_folder
+    return Path(named).expanduser() if named else None
 
 
 def _build_marks(settings: Settings, signer: ManifestSigner) -> Marks:

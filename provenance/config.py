@@ -86,6 +86,8 @@ class GeneratorSettings:
         allowed_models: What HTTP requests may name besides `model`.
         max_batch: Most pictures in one request, 1 to 64.
         batch_size: Most pictures rendered together, 1 to 64: they are held in memory together.
+        lora_folder: Folder with the LoRA files (safetensors) that requests may name; empty offers
+            none.
         label_text: What the visible label says where a request asks for one, at most 60
             characters; empty means "AI-generated", and "AI-edited" on an edited picture.
         keep_inputs: Keep prompt, init image and mask, encrypted, so that `countermark reproduce`
@@ -108,6 +110,7 @@ class GeneratorSettings:
     allowed_models: tuple[str, ...] = ()
     max_batch: Annotated[int, Range(1, 64)] = 8
     batch_size: Annotated[int, Range(1, 64)] = 4
+    lora_folder: str = ""
     label_text: str = ""
     keep_inputs: bool = True
     marking_workers: Annotated[int, Range(0, 64)] = 1

@@ -9,17 +9,25 @@ second, unkeyed mark under ours.
 from __future__ import annotations
 
 import inspect
+import json
 import warnings
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from generator.pipelines.hub import ModelFolder, open_folder, open_model
-from generator.pipelines.weights import DigestCache, WeightFormats, digest_files, read_licence
+from generator.pipelines.hub import ModelFolder, kept_folder, open_folder, open_model
+from generator.pipelines.weights import (
+    DigestCache,
+    WeightFormats,
+    digest_files,
+    read_licence,
+    read_model_index,
+)
 from provenance.errors import (
     BackendUnavailableError,
     ConfigError,
     GenerationError,
     InputError,
+    ProvenanceError,
     UnsafeBackendWarning,
 )
 from provenance.types import ModelRef, RenderDefaults
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
 
     from generator.pipelines.rendering import DiffusersPipeline
 
-__all__ = ["MemorySaving", "WeightFormats", "load_pipeline"]
+__all__ = ["MemorySaving", "WeightFormats", "load_pipeline", "peek_defaults"]
 
 BUNDLED_NAME = "countermark-bundled"
 """What records call the bundled model; the name of its folder would say nothing."""
@@ -115,6 +123,45 @@ def load_pipeline(
         loras=LoraShelf(lora_folder),
         defaults=BUNDLED_DEFAULTS if model is None else None,
     )
+
+
+def peek_defaults(model: str | None, *, revision: str | None = None) -> RenderDefaults | None:
+    """What suits a model, from its folder's lists alone; nothing is loaded or downloaded.
+
+    Returns:
+        None when the model isn't on this machine, or is none that diffusers knows.
+    """
+    if model is None:
+        return BUNDLED_DEFAULTS
+    import diffusers
+
+    from generator.pipelines.rendering import DISTILLED_STEPS, class_defaults
+
+    try:
+        folder = kept_folder(model, revision)
+        index = read_model_index(folder)
+    except ProvenanceError:
+        return None
+    family = getattr(diffusers, index.class_name, None)
+    if family is None:
+        return None
+    steps, guidance = class_defaults(family)
+    network = "transformer" if "transformer" in index.names else "unet"
+    said = _read_json(folder / network / "config.json")
+    if index.class_name == "FluxPipeline" and said.get("guidance_embeds") is False:
+        steps, guidance = DISTILLED_STEPS, 0.0
+    latent = said.get("sample_size")
+    side = latent * 8 if isinstance(latent, int) else 1024 if network == "transformer" else None
+    multiple = 16 if network == "transformer" else 8
+    return RenderDefaults(steps=steps, guidance=guidance, side_px=side, multiple_px=multiple)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 # -- loading -----------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from provenance.errors import BackendUnavailableError, InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["ModelFolder", "open_folder", "open_model"]
+__all__ = ["ModelFolder", "kept_folder", "open_folder", "open_model"]
 
 _log = logging.getLogger(__name__)
 
@@ -132,6 +132,21 @@ def open_folder(
     index = read_model_index(path)
     files = select_files(list_files(path), index, formats=formats, variant=variant, where=shown)
     return ModelFolder(path=path, name=shown, commit=commit, index=index, files=files)
+
+
+def kept_folder(model: str, revision: str | None) -> Path:
+    """The folder of a model as far as it is on this machine; nothing is fetched.
+
+    Raises:
+        InputError: No such model.
+        BackendUnavailableError: It isn't here.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if not _HUB_ID.fullmatch(model):
+        raise InputError(f"model: there is no folder {model[:200]!r}")
+    return _Hub(model, cache=None).kept(revision)[0]
 
 
 class _Hub:

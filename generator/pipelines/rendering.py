@@ -17,7 +17,7 @@ import torch
 
 from generator.pipelines.adapters import LoraShelf
 from generator.pipelines.inputs import keep_outside
-from generator.pipelines.schedulers import build_scheduler, name_scheduler
+from generator.pipelines.schedulers import build_scheduler, scheduler_class
 from generator.pipelines.stepping import Steps, Watched
 from generator.pipelines.variants import Variants, call_arguments
 from provenance.errors import GenerationError, InputError
@@ -122,14 +122,14 @@ class DiffusersPipeline:
         return self._device
 
     def describe(self, request: GenerationRequest) -> Parameters:
-        """The scheduler that runs, and the digest of each LoRA.
+        """The scheduler class that runs, and the digest of each LoRA.
 
         Raises:
             InputError: The request names a scheduler or a LoRA that isn't there.
         """
-        facts = {"scheduler": name_scheduler(self._own_scheduler, request.scheduler)}
+        facts = {"scheduler_class": scheduler_class(self._own_scheduler, request.scheduler)}
         if request.loras:
-            facts["loras"] = self._loras.describe(request.loras)
+            facts["lora_files"] = self._loras.describe(request.loras)
         return facts
 
     def notes(self, request: GenerationRequest) -> tuple[str, ...]:

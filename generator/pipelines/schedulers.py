@@ -22,7 +22,7 @@ __all__ = [
     "build_scheduler",
     "canonical_name",
     "is_flow_matching",
-    "name_scheduler",
+    "scheduler_class",
 ]
 
 _SIGMAS = {"use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": False}
@@ -132,13 +132,14 @@ def is_flow_matching(scheduler: Any) -> bool:
     return type(scheduler).__name__.startswith("FlowMatch")
 
 
-def name_scheduler(own: Any, name: str | None) -> str:
-    """What runs, for records: our name when one was asked for, else the class of the model's own.
+def scheduler_class(own: Any, name: str | None) -> str:
+    """The class that runs, for records.
 
     Raises:
         InputError: No such sampler.
     """
-    return type(own).__name__ if name is None else canonical_name(name)
+    wanted = None if name is None else canonical_name(name)
+    return type(own).__name__ if wanted in (None, FLOW) else SCHEDULERS[wanted].class_name
 
 
 def build_scheduler(own: Any, name: str | None, *, model: str) -> Any:

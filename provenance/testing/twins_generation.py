@@ -89,8 +89,9 @@ class GradientPipeline:
         return RenderDefaults(steps=20, guidance=7.5, side_px=512)
 
     def describe(self, request: GenerationRequest) -> Parameters:
-        """The scheduler's name; it counts for the picture, as every word does."""
-        return {"scheduler": request.scheduler or "gradient"}
+        """Its one way to draw; the scheduler's name only counts as every word does."""
+        del request
+        return {"scheduler_class": "gradient"}
 
     def render(
         self, request: GenerationRequest, on_step: OnStep, *, resume: Checkpoint | None = None

@@ -42,14 +42,14 @@ def load_second_refusing_checker(**options: object) -> SecondRefusingChecker:
 class SlowPipeline(GradientPipeline):
     """Takes a quarter of a second for each step, so that tests can act between two of them."""
 
-    def render(self, request, on_step):
+    def render(self, request, on_step, *, resume=None):
         """Draws as `GradientPipeline` does, slowly."""
 
-        def slow(*progress: object) -> None:
+        def slow(report: object) -> None:
             time.sleep(0.25)
-            on_step(*progress)
+            on_step(report)
 
-        return super().render(request, slow)
+        return super().render(request, slow, resume=resume)
 
 
 def load_slow_pipeline(model: str | None = None, **options: object) -> SlowPipeline:
