@@ -98,15 +98,8 @@ def build_router(settings: Settings) -> APIRouter:
                 yield
             await run_in_threadpool(jobs.stop, settings.serve.drain_s)
 
-<<<<<<< HEAD
     router = APIRouter(prefix="/v1", tags=["generate"], dependencies=needs(Scope.GENERATE))
-    _add_jobs(router, admission, settings)
-=======
-    router = APIRouter(
-        prefix="/v1", tags=["generate"], lifespan=lifespan, dependencies=needs(Scope.GENERATE)
-    )
     _add_jobs(router, admission, generator, settings)
->>>>>>> 13d011c (Image to image, masks, samplers, adaptations; steps exported and resumed from the command line)
     _add_events(router, admission)
     _add_assets(router, generator)
     # One router with the routes of all: a router inside a router would hide what its routes need.
