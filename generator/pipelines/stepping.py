@@ -225,7 +225,8 @@ class _Report:
             return self.latents
         if is_flow_matching(scheduler) and getattr(scheduler, "_step_index", None):
             sigma = scheduler.sigmas[scheduler._step_index - 1].item()  # noqa: SLF001
-            return move.sample.float() - sigma * move.model_output.float()
+            clean: torch.Tensor = move.sample.float() - sigma * move.model_output.float()
+            return clean
         if len(move.answer) > 1 and type(scheduler).__name__ != "TCDScheduler":
             return _like(move.answer[1], self.latents)
         predicts = "++" in str(scheduler.config.get("algorithm_type")) or bool(
