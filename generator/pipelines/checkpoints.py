@@ -61,7 +61,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     )
     metadata = {"format": _FORMAT, "said": said, "sha256": _digest(said, tensors)}
     data = _library().numpy.save(
-        {name: np.ascontiguousarray(value) for name, value in tensors.items()}, metadata=metadata
+        {name: np.array(value, order="C") for name, value in tensors.items()}, metadata=metadata
     )
     write_file_atomic(path, data, mode=_OWNER_ONLY)
 
@@ -147,8 +147,8 @@ def _compose(said: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -
 def _digest(said: str, tensors: Mapping[str, npt.NDArray[Any]]) -> str:
     digest = hashlib.sha256(said.encode())
     for name in sorted(tensors):
-        value = np.ascontiguousarray(tensors[name])
-        digest.update(f"\0{name}\0{value.dtype.str}\0{tensors[name].shape}\0".encode())
+        value = tensors[name]
+        digest.update(f"\0{name}\0{value.dtype.str}\0{value.shape}\0".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
 
