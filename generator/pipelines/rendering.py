@@ -19,7 +19,7 @@ from generator.pipelines.adapters import LoraShelf
 from generator.pipelines.inputs import keep_outside
 from generator.pipelines.schedulers import build_scheduler, scheduler_class
 from generator.pipelines.stepping import Steps, Watched
-from generator.pipelines.variants import Variants, call_arguments
+from generator.pipelines.variants import Variants, call_arguments, plain_unet_admitted
 from provenance.errors import GenerationError, InputError
 from provenance.types import RasterImage, RenderDefaults, can_batch
 
@@ -195,7 +195,11 @@ class DiffusersPipeline:
                 self._check_negative_prompt(pipeline, request)
                 self._log_notes(request)
             steps = self._watch(requests, on_step, resume)
-            with self._translated(first, steps), steps.attached(pipeline):
+            with (
+                self._translated(first, steps),
+                steps.attached(pipeline),
+                plain_unet_admitted(pipeline, first),
+            ):
                 arguments = call_arguments(pipeline, steps)
                 result = pipeline(**arguments)
         images = _check_images(result.images, requests)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     NumberArrays = dict[str, npt.NDArray[Any]]
+    Layout = dict[str, Any]
 
 __all__ = ["capture_state", "from_array", "restore_state", "to_array"]
 
@@ -32,20 +33,29 @@ _BYTES_ONLY = {torch.bfloat16: torch.int16}
 """Number formats that numpy lacks, with one of the same width that it has."""
 
 
-def to_array(tensor: torch.Tensor) -> tuple[npt.NDArray[Any], str]:
-    """A copy of a tensor in main memory, and the name of its number format."""
-    name = str(tensor.dtype).removeprefix("torch.")
+def to_array(tensor: torch.Tensor) -> tuple[npt.NDArray[Any], Layout]:
+    """A copy of a tensor in main memory, and what the numbers alone don't say of it."""
+    layout: Layout = {
+        "dtype": str(tensor.dtype).removeprefix("torch."),
+        "strides": list(tensor.stride()),
+    }
     plain = tensor.detach().to("cpu", copy=True).contiguous()
     if tensor.dtype in _BYTES_ONLY:
         plain = plain.view(_BYTES_ONLY[tensor.dtype])
-    return plain.numpy(), name
+    return plain.numpy(), layout
 
 
-def from_array(array: npt.NDArray[Any], dtype: str, *, device: Any = "cpu") -> torch.Tensor:
-    """What `to_array` was given, on `device`."""
-    kind = getattr(torch, dtype)
+def from_array(array: npt.NDArray[Any], layout: Layout, *, device: Any = "cpu") -> torch.Tensor:
+    """What `to_array` was given, on `device`.
+
+    The order in memory comes back too: convolutions over latents in another order take other
+    kernels, which round otherwise.
+    """
+    kind = getattr(torch, layout["dtype"])
     tensor = torch.from_numpy(np.array(array))
-    return (tensor.view(kind) if kind in _BYTES_ONLY else tensor).to(device)
+    tensor = tensor.view(kind) if kind in _BYTES_ONLY else tensor
+    same_order = torch.empty_strided(tuple(tensor.shape), layout["strides"], dtype=kind)
+    return same_order.copy_(tensor).to(device)
 
 
 def capture_state(
@@ -81,7 +91,7 @@ def restore_state(
     fresh = vars(type(scheduler).from_config(scheduler.config))
     try:
         kept = {k: _decode(v, arrays, device) for k, v in json.loads(state).items()}
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise InputError("the checkpoint's scheduler state is damaged; take another one") from error
     # Some attributes appear with the first step only; but none hides what the class itself has.
     hidden = sorted(name for name in kept if hasattr(type(scheduler), name))
@@ -101,8 +111,8 @@ def _encode(
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, torch.Tensor):
-        arrays[name], dtype = to_array(pick(value))
-        return {"tensor": name, "dtype": dtype, "cpu": value.device.type == "cpu"}
+        arrays[name], layout = to_array(pick(value))
+        return {"tensor": name, "layout": layout, "cpu": value.device.type == "cpu"}
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
         arrays[name] = np.array(value)
         return {"array": name}
@@ -121,7 +131,7 @@ def _decode(value: Any, arrays: Mapping[str, npt.NDArray[Any]], device: Any) -> 
         return value
     if "tensor" in value:
         place = "cpu" if value["cpu"] else device
-        return from_array(arrays[value["tensor"]], value["dtype"], device=place)
+        return from_array(arrays[value["tensor"]], value["layout"], device=place)
     if "array" in value:
         found = np.array(arrays[value["array"]])
         return found if found.ndim else found[()]

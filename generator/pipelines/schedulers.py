@@ -173,7 +173,7 @@ def build_scheduler(own: Any, name: str | None, *, model: str) -> Any:
     except (ImportError, ValueError, TypeError, NotImplementedError) as error:
         raise InputError(
             f"scheduler {name} doesn't go together with {model}: "
-            f"{str(error).splitlines()[0][:200]}; choose another one"
+            f"{str(error).strip().splitlines()[0][:200]}; choose another one"
         ) from error
 
 

@@ -151,6 +151,7 @@ class Steps:
             and state.get("scheduler_class") == type(scheduler).__name__
             and state.get("scheduler_config") == _configuration(scheduler)
             and state.get("latents_dtype") == str(latents.dtype).removeprefix("torch.")
+            and {"latents", "generator"} <= resume.tensors.keys()
             and resume.tensors["latents"].shape == tuple(latents.shape)
         )
         if not same:
@@ -162,11 +163,10 @@ class Steps:
         restore_state(
             scheduler, resume.tensors, str(state.get("scheduler_state")), device=latents.device
         )
-        self.watched.generators[0].set_state(
-            from_array(resume.tensors["generator"], str(state.get("generator_dtype")))
-        )
-        kept = from_array(resume.tensors["latents"], str(state["latents_dtype"]))
-        return kept.to(latents.device)
+        layouts = json.loads(str(state["layouts"]))
+        noise = from_array(resume.tensors["generator"], layouts["generator"])
+        self.watched.generators[0].set_state(noise)
+        return from_array(resume.tensors["latents"], layouts["latents"], device=latents.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +197,10 @@ class _Report:
             return tensor[index : index + 1] if of_batch else tensor
 
         arrays, state = capture_state(scheduler, pick=pick)
-        arrays["latents"], latents_dtype = to_array(pick(self.latents))
-        arrays["generator"], generator_dtype = to_array(watched.generators[index].get_state())
+        layouts = {}
+        arrays["latents"], layouts["latents"] = to_array(pick(self.latents))
+        noise = watched.generators[index].get_state()
+        arrays["generator"], layouts["generator"] = to_array(noise)
         return Checkpoint(
             request=watched.requests[index],
             model=watched.model,
@@ -207,8 +209,8 @@ class _Report:
             total=self.total,
             tensors=arrays,
             state={
-                "latents_dtype": latents_dtype,
-                "generator_dtype": generator_dtype,
+                "latents_dtype": layouts["latents"]["dtype"],
+                "layouts": json.dumps(layouts),
                 "scheduler_class": type(scheduler).__name__,
                 "scheduler_config": _configuration(scheduler),
                 "scheduler_state": state,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from contextlib import contextmanager
 from enum import StrEnum
 from math import nextafter
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,12 @@ from generator.pipelines.schedulers import is_flow_matching
 from provenance.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from generator.pipelines.stepping import Steps
     from provenance.types import GenerationRequest, ModelRef
 
-__all__ = ["Task", "Variants", "call_arguments"]
+__all__ = ["Task", "Variants", "call_arguments", "plain_unet_admitted"]
 
 
 class Task(StrEnum):
@@ -83,6 +86,30 @@ class Variants:
             made.watermark = None  # a second, unkeyed mark under ours
         made.set_progress_bar_config(disable=True)
         return made
+
+
+_PLAIN_CHANNELS = 4
+"""What diffusers takes a UNet for that was made for pictures, not for masks."""
+
+
+@contextmanager
+def plain_unet_admitted(pipeline: Any, request: GenerationRequest) -> Iterator[None]:
+    """Lets a UNet whose latents have other than four channels paint inside a mask.
+
+    NOTE: `StableDiffusionInpaintPipeline` refuses it, though all that it does with the number in
+    the configuration is to tell plain UNets (4) from those that read the mask (9).
+    """
+    unet, vae = getattr(pipeline, "unet", None), getattr(pipeline, "vae", None)
+    if request.mask is None or unet is None or vae is None:
+        yield
+        return
+    own = unet.config
+    if own.in_channels == vae.config.latent_channels != _PLAIN_CHANNELS:
+        unet.register_to_config(in_channels=_PLAIN_CHANNELS)
+    try:
+        yield
+    finally:
+        unet.register_to_config(in_channels=own.in_channels)
 
 
 def call_arguments(pipeline: Any, steps: Steps) -> dict[str, Any]:
