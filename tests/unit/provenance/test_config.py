@@ -92,6 +92,7 @@ RANGES = [
     ("serve", "rate_per_minute", ("0", "1000000"), ("-1", "1000001"), "from 0 to 1000000"),
     ("serve", "open_rate_per_minute", ("0", "1000000"), ("-1", "1000001"), "from 0 to 1000000"),
     ("generator", "batch_size", ("1", "64"), ("0", "65"), "from 1 to 64"),
+    ("generator", "marking_workers", ("0", "64"), ("-1", "65"), "from 0 to 64"),
     ("generator", "max_batch", ("1", "64"), ("0", "65"), "from 1 to 64"),
     ("limits", "max_bytes", ("1", "4294967296"), ("0", "-1", "4294967297"), "from 1 to 4294967296"),
     ("limits", "max_pixels", ("1", "2147483648"), ("0", "2147483649"), "from 1 to 2147483648"),
