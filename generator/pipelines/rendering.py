@@ -167,7 +167,7 @@ class DiffusersPipeline:
 
         Matrix products of another height round otherwise, so a picture is that of `render` only
         nearly: on the CPU with float32 no pixel was off by more than 1 of 255 after 20 steps of
-        the bundled model (`tests/integration/test_batches.py`).
+        the bundled model (`tests/integration/test_resume.py`).
 
         Raises:
             InputError: As `render`, or the requests don't go together.
