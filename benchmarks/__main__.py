@@ -5,7 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("benchmarks.watermark_foundation", "benchmarks.delivery")
+BENCHMARKS = (
+    "benchmarks.watermark_foundation",
+    "benchmarks.delivery",
+    "benchmarks.marking_overhead",
+)
 
 
 def main() -> None:

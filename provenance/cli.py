@@ -210,6 +210,12 @@ def doctor(
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port.", min=0, max=65535)] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Copies of the service under Ray Serve, one an accelerator.  [no Ray]"
+        ),
+    ] = None,
 ) -> None:
     """Serve the HTTP API: generate, verify, records, health, and the verification page."""
     from provenance.config import load_settings
@@ -224,4 +230,9 @@ def serve(
             "0.0.0.0 for all addresses"
         )
     # Port 0 is a request of its own: any free port.
-    run_server(settings, host=address, port=settings.serve.port if port is None else port)
+    number = settings.serve.port if port is None else port
+    if replicas is None:
+        run_server(settings, host=address, port=number)
+    else:
+        run_replicas = load_backend("countermark.servers", "ray")
+        run_replicas(settings, host=address, port=number, replicas=replicas)
