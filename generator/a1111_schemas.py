@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 from pydantic import BaseModel, ConfigDict, Field
 
-from generator.doorway import mask_of
+from generator.doorway import alpha_of, mask_of
+from generator.pipelines.inputs import choose_size
 from generator.pipelines.schedulers import canonical_name
 from generator.schemas import draw_seed
 from provenance.errors import InputError
@@ -39,11 +40,11 @@ __all__ = ["Asked", "ImageBody", "ImagesView", "TextBody", "read_body", "to_requ
 
 NO_INFLUENCE = frozenset(
     {
-        "comments", "disable_extra_networks", "do_not_save_grid", "do_not_save_samples", "eta",
+        "comments", "do_not_save_grid", "do_not_save_samples",
         "firstpass_image", "force_task_id", "hr_additional_modules", "hr_cfg", "hr_checkpoint_name",
         "hr_distilled_cfg", "hr_negative_prompt", "hr_prompt", "hr_resize_x", "hr_resize_y",
         "hr_sampler_name", "hr_scale", "hr_scheduler", "hr_second_pass_steps", "hr_upscaler",
-        "image_cfg_scale", "include_init_images", "infotext", "inpaint_full_res_padding",
+        "image_cfg_scale", "include_init_images", "inpaint_full_res_padding",
         "override_settings_restore_afterwards", "refiner_switch_at", "s_tmax", "s_tmin",
         "sampler_index", "save_images", "script_args", "subseed",
     }
@@ -53,13 +54,13 @@ NO_INFLUENCE = frozenset(
 OFF: Mapping[str, tuple[Any, ...]] = {
     "alwayson_scripts": ({},),
     "controlnet_units": ([],),
+    "disable_extra_networks": (False,),
     "enable_hr": (False,),
     "firstphase_height": (0,),
     "firstphase_width": (0,),
+    "infotext": ("",),
     "initial_noise_multiplier": (1,),
     "latent_mask": (),
-    "mask_blur_x": (),
-    "mask_blur_y": (),
     "refiner_checkpoint": ("", "None"),
     "restore_faces": (False,),
     "s_churn": (0,),
@@ -89,7 +90,15 @@ SAMPLES_FORMATS = {
 CHECKPOINT = "sd_model_checkpoint"
 SETTINGS_DONE = frozenset({CHECKPOINT, "samples_format"})
 
-PLAIN_SCHEDULERS = frozenset({"automatic", "uniform", "normal", ""})
+AUTOMATIC = frozenset({"automatic", ""})
+PLAIN_SCHEDULERS = frozenset({"uniform", "normal"})
+KARRAS_OF_ITSELF = frozenset({"dpm++ 2m", "dpm++ 2s a", "dpm2", "dpm2 a"})
+"""Samplers whose automatic noise schedule is Karras' since version 1.9."""
+
+ETA: Mapping[str, float] = {"euler_a": 1, "dpm2_a": 1, "dpm2_a_karras": 1, "ddim": 0}
+"""The share of fresh noise of our samplers that have one; all others do not ask for it."""
+
+BRACKETS = re.compile(r"(?<!\\)[(\[]")
 
 LORA = re.compile(r"<lora:([^:<>]{1,100})(?::(-?\d+(?:\.\d+)?))?>")
 
@@ -119,6 +128,7 @@ class TextBody(BaseModel):
     n_iter: int = Field(default=1, ge=1, le=64)
     steps: int | None = None
     cfg_scale: float | None = None
+    eta: float | None = None
     width: int | None = None
     height: int | None = None
     denoising_strength: float | None = None
@@ -139,9 +149,11 @@ class ImageBody(TextBody):
     init_images: list[str] = Field(default=[], min_length=1, max_length=1)
     resize_mode: int = Field(default=0, ge=0, le=0)
     mask: str | None = None
-    mask_blur: float | None = Field(default=0, ge=0, le=64)
-    inpainting_fill: int | None = Field(default=1, ge=0, le=1)
-    inpaint_full_res: bool | None = False
+    mask_blur: float | None = Field(default=None, ge=0, le=64)
+    mask_blur_x: float | None = Field(default=4, ge=0, le=64)
+    mask_blur_y: float | None = Field(default=4, ge=0, le=64)
+    inpainting_fill: int | None = Field(default=0, ge=0, le=1)
+    inpaint_full_res: bool | None = True
     inpainting_mask_invert: int | None = Field(default=0, ge=0, le=1)
 
 
@@ -224,27 +236,39 @@ def to_requests(body: TextBody, doorway: Doorway, *, chosen_model: str) -> Asked
     usual = doorway.defaults_of(model)
     prompt, loras = _split_loras(body.prompt)
     first = draw_seed() if body.seed is None or body.seed == -1 else body.seed
-    side = usual.side_px or 512
     made: dict[str, Any] = {
         "prompt": prompt,
         "negative_prompt": body.negative_prompt or "",
         "model": model,
         "steps": usual.steps if body.steps is None else body.steps,
         "guidance": usual.guidance if body.cfg_scale is None else body.cfg_scale,
-        "width_px": side if body.width is None else body.width,
-        "height_px": side if body.height is None else body.height,
         "media_type": SAMPLES_FORMATS[str(settings.get("samples_format", "png"))],
         "scheduler": _scheduler(body),
         "loras": loras,
     }
-    differences: tuple[str, ...] = ()
+    differences = _differences(body, made["scheduler"])
     if isinstance(body, ImageBody):
-        differences = _add_image(made, body, doorway.limits)
+        differences += _add_image(made, body, doorway.limits)
+    opened = made.get("init_image")
+    width, height = choose_size(None if opened is None else opened.raster, usual)
+    made["width_px"] = width if body.width is None else body.width
+    made["height_px"] = height if body.height is None else body.height
     requests = tuple(
         GenerationRequest(seed=first + index, **made)
         for index in range(body.batch_size * body.n_iter)
     )
     return Asked(requests, label, body.sampler_name or "Automatic", differences)
+
+
+def _differences(body: TextBody, scheduler: str | None) -> tuple[str, ...]:
+    """What of any request is done in another way."""
+    found = []
+    if BRACKETS.search(body.prompt) or BRACKETS.search(body.negative_prompt or ""):
+        found.append("prompt: brackets are read as words, not as emphasis")
+    usual = ETA.get(scheduler or "")
+    if usual is not None and body.eta not in (None, usual):
+        found.append(f"eta: {usual}, that of the sampler")
+    return tuple(found)
 
 
 def _checked_settings(settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -268,9 +292,11 @@ def _without_hash(title: str) -> str:
 def _scheduler(body: TextBody) -> str | None:
     name, kind = body.sampler_name, (body.scheduler or "").lower()
     if not name or name.lower() == "automatic":
-        if kind in PLAIN_SCHEDULERS:
+        if kind in AUTOMATIC:
             return None
         raise InputError(f"scheduler {kind[:40]!r} needs a sampler_name beside it")
+    if kind in AUTOMATIC:
+        kind = "karras" if name.lower() in KARRAS_OF_ITSELF else "uniform"
     if kind in PLAIN_SCHEDULERS or name.lower().endswith(kind):
         return canonical_name(name)
     return canonical_name(f"{name} {kind}")
@@ -294,9 +320,6 @@ def _add_image(made: dict[str, Any], body: ImageBody, limits: ImageLimits) -> tu
     if not strength:
         raise InputError("denoising_strength 0 changes nothing; send more than 0")
     made["strength"] = strength
-    if body.width is None and body.height is None:
-        height, width = made["init_image"].raster.pixels.shape[:2]
-        made["width_px"], made["height_px"] = max(8, width - width % 8), max(8, height - height % 8)
     if not body.mask:
         return ()
     made["mask"] = _mask(body, limits)
@@ -309,12 +332,20 @@ def _add_image(made: dict[str, Any], body: ImageBody, limits: ImageLimits) -> tu
 
 
 def _mask(body: ImageBody, limits: ImageLimits) -> RasterImage:
-    raster = decode_image(_decode(str(body.mask), "mask"), name="mask", limits=limits)
-    grey = Image.fromarray(np.asarray(raster.pixels)).convert("L")
+    data = _decode(str(body.mask), "mask")
+    clear = alpha_of(data, name="mask", limits=limits)
+    if clear is None:
+        raster = decode_image(data, name="mask", limits=limits)
+        grey = Image.fromarray(np.asarray(raster.pixels)).convert("L")
+    else:
+        grey = Image.fromarray(clear)  # what is drawn on a clear ground, of whatever colour
     if body.inpainting_mask_invert:
         grey = grey.point(lambda value: 255 - value)
-    if body.mask_blur:
-        grey = grey.filter(ImageFilter.GaussianBlur(body.mask_blur))
+    blur = (body.mask_blur_x or 0, body.mask_blur_y or 0)
+    if body.mask_blur is not None:
+        blur = (body.mask_blur, body.mask_blur)
+    if any(blur):
+        grey = grey.filter(ImageFilter.GaussianBlur(blur))
     return mask_of(np.asarray(grey))
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from generator.pipelines.inputs import choose_size
 from generator.schemas import draw_seed
 from provenance.errors import InputError
 from provenance.types import GenerationRequest, MediaType
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from pydantic.config import JsonDict
 
     from generator.doorway import Doorway
-    from provenance.types import InputImage, RasterImage
+    from provenance.types import InputImage, RasterImage, RenderDefaults
 
 __all__ = ["EditForm", "ImagesBody", "ImagesView", "ModelList", "ModelView"]
 
@@ -23,7 +24,6 @@ FORMATS = {"png": MediaType.PNG, "jpeg": MediaType.JPEG, "webp": MediaType.WEBP}
 STEPS_SHARE = {"low": 0.5, "high": 1.5, "hd": 1.5}
 """Quality as a share of the model's usual steps; every other quality takes those."""
 
-FALLBACK_SIDE_PX = 512
 REPAINT_STRENGTH = 1.0
 """With a mask, what is clear in it is painted anew from nothing."""
 
@@ -90,7 +90,7 @@ class ImagesBody(BaseModel):
         usual = doorway.defaults_of(model)
         first = draw_seed() if self.seed is None else self.seed
         share = STEPS_SHARE.get(self.quality or "auto", 1.0)
-        width, height = self._size(usual.side_px or FALLBACK_SIDE_PX, init_image)
+        width, height = self._size(usual, init_image)
         return tuple(
             GenerationRequest(
                 prompt=self.prompt,
@@ -110,12 +110,9 @@ class ImagesBody(BaseModel):
             for index in range(self.n or 1)
         )
 
-    def _size(self, usual_px: int, init_image: InputImage | None) -> tuple[int, int]:
+    def _size(self, usual: RenderDefaults, init_image: InputImage | None) -> tuple[int, int]:
         if self.size in (None, "auto"):
-            if init_image is None:
-                return usual_px, usual_px
-            height, width = init_image.raster.pixels.shape[:2]
-            return max(8, width - width % 8), max(8, height - height % 8)
+            return choose_size(None if init_image is None else init_image.raster, usual)
         width_text, _, height_text = str(self.size).partition("x")
         if not (width_text.isascii() and width_text.isdigit() and len(width_text) < 6) or not (
             height_text.isascii() and height_text.isdigit() and len(height_text) < 6
