@@ -29,7 +29,12 @@ from generator.openai_schemas import (
     ModelList,
     ModelView,
 )
-from provenance.errors import InputError, ProvenanceError, RecordNotFoundError
+from provenance.errors import (
+    ContentBlockedError,
+    InputError,
+    ProvenanceError,
+    RecordNotFoundError,
+)
 from provenance.imaging import open_input
 from provenance.serving.access import caller_of, needs
 from provenance.types import MediaType, Scope
@@ -91,11 +96,7 @@ def openai_error(status: HTTPStatus, detail: str, **members: object) -> JSONResp
     kind, code = _KINDS.get(int(status), ("invalid_request_error", None))
     if "flagged" in members:
         # OpenAI answers a refused picture with 400 and this code.
-        status, kind, code = (
-            HTTPStatus.BAD_REQUEST,
-            "image_generation_user_error",
-            "moderation_blocked",
-        )
+        status, (kind, code) = HTTPStatus.BAD_REQUEST, _BLOCKED
     elif int(status) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         kind = "server_error"
     error = {"message": detail, "type": kind, "param": _param(detail, members), "code": code}
@@ -103,6 +104,7 @@ def openai_error(status: HTTPStatus, detail: str, **members: object) -> JSONResp
     return JSONResponse({"error": {**error, **extra}}, status)
 
 
+_BLOCKED = ("image_generation_user_error", "moderation_blocked")
 _KINDS: dict[int, tuple[str, str | None]] = {
     401: ("invalid_request_error", "invalid_api_key"),
     403: ("invalid_request_error", "insufficient_permissions"),
@@ -273,7 +275,10 @@ async def _stream(
                 yield _event(f"{kind}.completed", data, body, first, told)
     except ProvenanceError as error:
         # The status is out already: the client reads the error from the stream.
-        shaped = {"message": public_detail(error), "type": "server_error", "code": None}
+        kind, code = ("server_error", None)
+        if isinstance(error, ContentBlockedError):
+            kind, code = _BLOCKED
+        shaped = {"message": public_detail(error), "type": kind, "code": code}
         yield f"event: error\ndata: {json.dumps({'type': 'error', 'error': shaped})}\n\n"
 
 

@@ -226,5 +226,6 @@ def test_a_refused_picture_has_a_reason_and_no_picture(tmp_path: Any) -> None:
         with pytest.raises(openai.BadRequestError, match="flagged it: bright") as caught:
             client.images.generate(**SMALL)
         assert caught.value.code == "moderation_blocked"
-        with pytest.raises(openai.APIError, match="flagged it: bright"):
+        with pytest.raises(openai.APIError, match="flagged it: bright") as streamed:
             list(client.images.generate(**{**SMALL, "stream": True}))
+        assert streamed.value.code == "moderation_blocked"
