@@ -225,7 +225,7 @@ class Asked:
 
 
 def to_requests(body: TextBody, doorway: Doorway, *, chosen_model: str) -> Asked:
-    """Concrete requests; loads the model for what suits it.
+    """Concrete requests.
 
     Raises:
         InputError: A field is out of range or not offered; the message names it.

@@ -9,6 +9,7 @@ import math
 import signal
 import threading
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,6 +114,9 @@ def _build_foreign_doors(
     generator: Generator, admission: Admission, settings: Settings
 ) -> Sequence[APIRouter]:
     """Routes for clients of other services; they hand out delivered bytes, so need them kept."""
+    from generator.pipelines.adapters import list_loras
+    from generator.wiring import lora_folder
+
     if generator.assets is None:
         log.info("no OpenAI and AUTOMATIC1111 routes: registry.keep_assets is off")
         return ()
@@ -120,16 +124,18 @@ def _build_foreign_doors(
         admission=admission,
         records=generator.store,
         assets=generator.assets,
-        open_studio=generator.service.open_studio,
+        defaults_of=generator.defaults,
         default_model=settings.generator.model,
         allowed_models=settings.generator.allowed_models,
         max_batch=settings.generator.max_batch,
-        limits=ImageLimits(settings.limits.max_bytes, settings.limits.max_pixels),
+        limits=_limits(settings),
     )
     return (
         build_openai_router(doorway),
         build_a1111_router(
-            doorway, previews_every=settings.serve.previews_every, list_loras=lambda: ()
+            doorway,
+            previews_every=settings.serve.previews_every,
+            list_loras=partial(list_loras, lora_folder(settings)),
         ),
     )
 

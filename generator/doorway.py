@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from generator.admission import Admission
     from generator.jobs import Job, JobEvent
-    from generator.service import Studio
     from provenance.imaging import ImageLimits
     from provenance.interfaces import AssetStore, RecordStore
     from provenance.serving.access import Caller
@@ -43,7 +42,7 @@ class Doorway:
         admission: To the job service.
         records: The registry.
         assets: Delivered bytes; these doors hand them out, so they must be kept.
-        open_studio: Answers the loaded model of a name.
+        defaults_of: Answers what suits a model, without loading it: the worker alone loads.
         default_model: What the operator calls the default; empty means the bundled model.
         allowed_models: What requests may name besides.
         max_batch: Most pictures of one request.
@@ -53,7 +52,7 @@ class Doorway:
     admission: Admission
     records: RecordStore
     assets: AssetStore
-    open_studio: Callable[[str | None], Studio]
+    defaults_of: Callable[[str | None], RenderDefaults]
     default_model: str
     allowed_models: tuple[str, ...]
     max_batch: int
@@ -85,10 +84,6 @@ class Doorway:
             known = ", ".join(self.model_names)
             raise InputError(f"model {name[:200]!r} is not offered here; use one of {known}")
         return name
-
-    def defaults_of(self, model: str | None) -> RenderDefaults:
-        """What suits a model; loads it."""
-        return self.open_studio(model).pipeline.defaults
 
     # -- jobs ----------------------------------------------------------------------------------
 

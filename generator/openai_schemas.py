@@ -77,7 +77,7 @@ class ImagesBody(BaseModel):
         mask: RasterImage | None = None,
         strength: float = 0.75,
     ) -> tuple[GenerationRequest, ...]:
-        """One concrete request a picture; loads the model for what suits it.
+        """One concrete request a picture.
 
         Raises:
             InputError: A field is out of range; the message names it.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from provenance.types import LoraRef
 
-__all__ = ["LoraShelf"]
+__all__ = ["LoraShelf", "list_loras"]
 
 _SUFFIX = ".safetensors"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -27,6 +27,11 @@ _MAX_HEADER_BYTES = 100_000_000
 """Longest header that the safetensors format allows."""
 _LORA_ERRORS = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError)
 """What diffusers and peft raise for weights that don't fit, besides ValueError."""
+
+
+def list_loras(folder: Path | None) -> list[str]:
+    """The names that requests may give."""
+    return [] if folder is None else sorted(p.stem for p in folder.glob(f"*{_SUFFIX}"))
 
 
 class LoraShelf:
@@ -135,8 +140,7 @@ class LoraShelf:
         raise InputError(f"loras: there is no {name} here{self._offered()}")
 
     def _offered(self) -> str:
-        folder = self._folder
-        names = sorted(p.stem for p in folder.glob(f"*{_SUFFIX}")) if folder is not None else []
+        names = list_loras(self._folder)
         if not names:
             return ", nor any other; leave them out"
         more = ", ..." if len(names) > _LISTED else ""

@@ -31,8 +31,12 @@ SMALL = {"prompt": "a red house", "width": 256, "height": 256, "steps": 2, "seed
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    home = tmp_path_factory.mktemp("home")
+    (home / "loras").mkdir()
+    (home / "loras" / "ink.safetensors").write_bytes(b"listed by its name alone")
+    more = f"lora_folder = {json.dumps(str(home / 'loras'))}\n"
     serving = '[serve]\nrequire_api_key = "generate"\npreviews_every = 2\n'
-    with serve(tmp_path_factory.mktemp("home"), serving) as live:
+    with serve(home, more + serving) as live:
         yield live
 
 
@@ -190,7 +194,7 @@ def test_lists_are_as_the_client_reads_them(client: webuiapi.WebUIApi) -> None:
     assert client.util_get_model_names() == ["bundled", "second"]
     assert "DPM++ 2M" in client.util_get_sampler_names()
     assert {one["name"] for one in client.get_schedulers()} >= {"automatic", "karras"}
-    assert client.get_loras() == []
+    assert [one["name"] for one in client.get_loras()] == ["ink"]
     assert client.get_upscalers() == []
     assert client.get_cmd_flags() == {}
 

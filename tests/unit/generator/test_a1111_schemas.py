@@ -23,20 +23,12 @@ if TYPE_CHECKING:
     from provenance.types import GenerationRequest
 
 
-class Pipeline:
-    defaults = RenderDefaults(steps=20, guidance=7.5, side_px=512)
-
-
-class Studio:
-    pipeline = Pipeline()
-
-
 UNUSED: Any = None
 DOORWAY = Doorway(
     admission=UNUSED,
     records=UNUSED,
     assets=UNUSED,
-    open_studio=lambda _: Studio(),  # type: ignore[arg-type, return-value]
+    defaults_of=lambda _: RenderDefaults(steps=20, guidance=7.5, side_px=512),
     default_model="",
     allowed_models=(),
     max_batch=8,
