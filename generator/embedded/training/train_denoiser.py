@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-call,attr-defined,dict-item,operator"
+# mypy: disable-error-code="no-untyped-call,attr-defined,operator,no-any-return,arg-type"
 # NOTE: torch, diffusers and transformers annotate only some of their functions.
 """Trains the denoiser on encoded scenes, with the text encoder of `train_text`; resumable.
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
 from generator.embedded.training.architecture import make_scheduler, make_tokenizer, make_unet
@@ -37,7 +38,6 @@ from generator.embedded.training.workers import average_gradients, run_workers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from diffusers import UNet2DConditionModel
     from torch import nn
     from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -59,7 +59,12 @@ _SUBJECT_WEIGHT = 4.0
 
 
 def load_denoiser(run: Path) -> UNet2DConditionModel:
-    """Loads the averaged weights of `train`'s checkpoint."""
+    """Loads the averaged weights of `train`'s checkpoint, or a diffusers folder."""
+    if (run / "config.json").exists():
+        exported: UNet2DConditionModel = UNet2DConditionModel.from_pretrained(
+            run, local_files_only=True
+        )
+        return exported.eval()
     state = load_checkpoint(run / "checkpoint.pt")
     if state is None:
         raise SystemExit(f"No checkpoint in {run}: run train_denoiser first.")
@@ -119,7 +124,7 @@ class _Examples:
         if self._rng.random() < _EMPTY_SHARE:
             return ""
         captions = self._told[index].captions
-        caption = captions[self._rng.integers(len(captions))]
+        caption = captions[int(self._rng.integers(len(captions)))]
         return caption if self._rng.random() >= _FILLER_SHARE else add_filler(self._rng, caption)
 
     def take(self, count: int) -> _Batch:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as nnf
 from torch import nn
+from transformers import CLIPTextModel
 
 from generator.embedded.training.architecture import (
     TEXT_WIDTH,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from enum import StrEnum
 
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTokenizer
 
 __all__ = ["load_text_encoder", "train"]
 
@@ -179,7 +180,10 @@ def train(run: Path, *, steps: int, batch: int, seed: int) -> None:
 
 
 def load_text_encoder(run: Path, tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """Loads what `train` wrote, frozen."""
+    """Loads what `train` wrote, or a folder of transformers, frozen."""
+    if (run / "config.json").exists():
+        exported = CLIPTextModel.from_pretrained(run, local_files_only=True, dtype=torch.float32)
+        return exported.eval().requires_grad_(requires_grad=False)
     state = load_checkpoint(run / "text.pt")
     if state is None:
         raise SystemExit(f"No text.pt in {run}: run train_text first.")
