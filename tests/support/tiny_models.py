@@ -119,7 +119,7 @@ def build_safety_checker(folder: Path, *, seed: int = 0, threshold: float = 0.95
 # -- parts -------------------------------------------------------------------------------------
 
 
-def _clip_tokenizer(folder: Path) -> CLIPTokenizer:
+def clip_tokenizer(folder: Path) -> CLIPTokenizer:
     """Every byte, alone and at a word's end: any text can be read, at one token a letter."""
     letters = sorted(ByteLevel.alphabet())
     tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
@@ -219,7 +219,7 @@ def _stable_diffusion(folder: Path, scheduler: Any, unet: UNet2DConditionModel) 
     return StableDiffusionPipeline(
         vae=_vae(4),
         text_encoder=CLIPTextModel(_clip_config()),
-        tokenizer=_clip_tokenizer(folder / "parts"),
+        tokenizer=clip_tokenizer(folder / "parts"),
         unet=unet,
         scheduler=scheduler,
         safety_checker=None,
@@ -258,8 +258,8 @@ def _build_sdxl(folder: Path) -> Any:
         vae=_vae(4),
         text_encoder=CLIPTextModel(_clip_config()),
         text_encoder_2=CLIPTextModelWithProjection(_clip_config(hidden_act="gelu")),
-        tokenizer=_clip_tokenizer(folder / "parts"),
-        tokenizer_2=_clip_tokenizer(folder / "parts"),
+        tokenizer=clip_tokenizer(folder / "parts"),
+        tokenizer_2=clip_tokenizer(folder / "parts"),
         unet=unet,
         scheduler=EulerDiscreteScheduler(**_BETAS, timestep_spacing="leading"),
         add_watermarker=False,
@@ -286,9 +286,9 @@ def _build_sd3(folder: Path) -> Any:
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=_vae(16, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.0609),
         text_encoder=CLIPTextModelWithProjection(_clip_config()),
-        tokenizer=_clip_tokenizer(folder / "parts"),
+        tokenizer=clip_tokenizer(folder / "parts"),
         text_encoder_2=CLIPTextModelWithProjection(_clip_config(hidden_act="gelu")),
-        tokenizer_2=_clip_tokenizer(folder / "parts"),
+        tokenizer_2=clip_tokenizer(folder / "parts"),
         text_encoder_3=T5EncoderModel(
             T5Config(vocab_size=32, d_model=2 * _WIDTH, d_kv=8, d_ff=8, num_layers=1, num_heads=2)
         ),
@@ -313,7 +313,7 @@ def _build_flux(folder: Path) -> Any:
         scheduler=FlowMatchEulerDiscreteScheduler(),
         vae=_vae(4, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.1159),
         text_encoder=CLIPTextModel(_clip_config()),
-        tokenizer=_clip_tokenizer(folder / "parts"),
+        tokenizer=clip_tokenizer(folder / "parts"),
         text_encoder_2=_t5_encoder(),
         tokenizer_2=_t5_tokenizer(),
         transformer=transformer,
