@@ -159,8 +159,16 @@ def save_pipeline(
     )
     pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
     _load_text_encoder_as_float32(folder / "text_encoder" / "config.json")
+    _forget_origin(folder / "vae" / "config.json")
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)
+
+
+def _forget_origin(config: Path) -> None:
+    """Drops the path that a part was loaded from: it speaks of the machine that exported it."""
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    settings.pop("_name_or_path", None)
+    config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def _load_text_encoder_as_float32(config: Path) -> None:
