@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["PROMPTS", "DemoPicture", "Trial", "run_demo"]
 
 PROMPTS = (
-    "a red house on a green hill in the morning",
-    "a yellow moon over blue water at night",
-    "green trees beside a lake under a cloudy sky",
+    "a red tree on a green hill in the morning",
+    "a yellow balloon over the sea at night",
+    "a purple tent on a green hill near a lake under a cloudy sky",
 )
 
 _SUFFIX = {MediaType.PNG: "png", MediaType.JPEG: "jpg", MediaType.WEBP: "webp"}
@@ -63,9 +63,12 @@ def run_demo(
     settings = _isolate(load_settings(home=folder.absolute() / "state"))
     on_progress("loading the model", 0, 1)
     generator = load_backend("countermark.services", "generator")(settings)
+    suits = generator.defaults(None)
     deliveries = []
     for index, prompt in enumerate(PROMPTS):
-        request = GenerationRequest(prompt=prompt, seed=20 + index)
+        request = GenerationRequest(
+            prompt=prompt, seed=20 + index, steps=suits.steps, guidance=suits.guidance
+        )
         label = f"picture {index + 1} of {len(PROMPTS)}"
 
         def step(report: StepReport, label: str = label) -> None:
