@@ -14,24 +14,23 @@ import hmac
 import re
 import secrets
 import threading
-from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
 
 from provenance.errors import InputError, QuotaExceededError, RecordNotFoundError
 from provenance.types import KEY_PREFIX, ApiKey, Scope
-from registry.engine import translated_errors, writer
+from registry.engine import reading, writing
 from registry.tables import ApiKeyRow, ApiKeyUsageRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import date
 
     from sqlalchemy import CursorResult, Engine, Select
+    from sqlalchemy.orm import Session
 
 __all__ = ["LateApiKeyStore", "SqlApiKeyStore"]
 
@@ -68,7 +67,6 @@ class SqlApiKeyStore:
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._engine = engine
-        self._url = str(engine.url)
         self._clock = clock
         self._random_bytes = random_bytes
 
@@ -104,14 +102,14 @@ class SqlApiKeyStore:
             expires_at=None if lifetime is None else _later(now, lifetime),
         )
         secret = base64.urlsafe_b64encode(self._random_bytes(SECRET_BYTES)).rstrip(b"=").decode()
-        with self._write() as session:
+        with writing(self._engine) as session:
             session.add(_key_to_row(key, secret))
         return key, f"{KEY_PREFIX}{key.id}_{secret}"
 
     def list_keys(self) -> Sequence[ApiKey]:
         """All keys, revoked and expired ones too, oldest first."""
         statement = select(ApiKeyRow).order_by(ApiKeyRow.created_at, ApiKeyRow.key_id)
-        with self._read() as session:
+        with reading(self._engine) as session:
             return [_row_to_key(row) for row in session.scalars(statement)]
 
     def revoke(self, key_id: str) -> ApiKey:
@@ -121,7 +119,7 @@ class SqlApiKeyStore:
             RecordNotFoundError: There is no such key.
             RegistryUnavailableError: The database cannot be reached.
         """
-        with self._write() as session:
+        with writing(self._engine) as session:
             row = session.get(ApiKeyRow, key_id)
             if row is None:
                 raise RecordNotFoundError(
@@ -139,7 +137,7 @@ class SqlApiKeyStore:
         if parts is None:
             return None
         key_id, secret = parts.groups()
-        with self._read() as session:
+        with reading(self._engine) as session:
             row = session.get(ApiKeyRow, key_id)
         kept = NO_DIGEST if row is None else row.secret_sha256
         if not hmac.compare_digest(_digest(secret), kept) or row is None:
@@ -152,7 +150,7 @@ class SqlApiKeyStore:
         return key
 
     def _note_use(self, key_id: str, day: date) -> None:
-        with self._write() as session:
+        with writing(self._engine) as session:
             session.execute(
                 update(ApiKeyRow).where(ApiKeyRow.key_id == key_id).values(last_used_on=day)
             )
@@ -169,7 +167,7 @@ class SqlApiKeyStore:
         """
         now = self._clock()
         day = now.date()
-        with self._write() as session:
+        with writing(self._engine) as session:
             self._make_usage_row(session, key.id, day)
             taken = self._change_usage(session, key.id, day, pictures, most=key.daily_pictures)
             used = session.scalar(_usage(key.id, day)) or 0
@@ -185,12 +183,12 @@ class SqlApiKeyStore:
 
     def return_pictures(self, key: ApiKey, pictures: int, *, spent_on: date) -> None:
         """Gives back what was taken for a request that was never accepted."""
-        with self._write() as session:
+        with writing(self._engine) as session:
             self._change_usage(session, key.id, spent_on, -pictures, most=None)
 
     def used_pictures(self, key_id: str, day: date) -> int:
         """How many pictures a key has asked for on a day."""
-        with self._read() as session:
+        with reading(self._engine) as session:
             return session.scalar(_usage(key_id, day)) or 0
 
     def _make_usage_row(self, session: Session, key_id: str, day: date) -> None:
@@ -212,22 +210,6 @@ class SqlApiKeyStore:
             statement = statement.where(ApiKeyUsageRow.pictures + by <= most)
         result: CursorResult[object] = session.execute(statement)  # type: ignore[assignment]
         return result.rowcount == 1
-
-    # -- transactions --------------------------------------------------------------------------
-
-    @contextmanager
-    def _read(self) -> Iterator[Session]:
-        with translated_errors(self._url), Session(self._engine) as session:
-            yield session
-
-    @contextmanager
-    def _write(self) -> Iterator[Session]:
-        with (
-            translated_errors(self._url),
-            Session(writer(self._engine)) as session,
-            session.begin(),
-        ):
-            yield session
 
 
 class LateApiKeyStore:

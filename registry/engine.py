@@ -23,6 +23,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
 
 from provenance.errors import BackendUnavailableError, ConfigError, RegistryUnavailableError
 
@@ -39,10 +40,12 @@ __all__ = [
     "make_engine",
     "make_migration_engine",
     "parse_url",
+    "reading",
     "sqlite_file",
     "stored_revision",
     "translated_errors",
     "writer",
+    "writing",
 ]
 
 DEFAULT_BUSY_TIMEOUT_S = 10.0
@@ -300,3 +303,25 @@ def _explain_postgresql(state: str | None, reason: str) -> str:
     if state is None:
         return f"cannot be reached ({reason}); check the address and that the server runs"
     return f"cannot be used: {reason} (SQLSTATE {state})"
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """A session for reading; its errors are ours.
+
+    Raises:
+        RegistryUnavailableError: The database cannot be reached.
+    """
+    with translated_errors(str(engine.url)), Session(engine) as session:
+        yield session
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Session]:
+    """A session in one transaction that writes: all of it, or nothing; its errors are ours.
+
+    Raises:
+        RegistryUnavailableError: The database cannot be reached.
+    """
+    with translated_errors(str(engine.url)), Session(writer(engine)) as session, session.begin():
+        yield session

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, literal, select, text, update
-from sqlalchemy.orm import Session
 
 from provenance.errors import IdempotencyConflictError, QueueFullError, RecordNotFoundError
 from provenance.types import RecordId
-from registry.engine import translated_errors, writer
+from registry.engine import reading, translated_errors, writing
 from registry.serialise import row_to_refusal
 from registry.tables import (
     JobInputRow,
@@ -35,9 +33,10 @@ from registry.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Engine, Select
+    from sqlalchemy.orm import Session
 
     from provenance.types import Refusal
 
@@ -155,7 +154,7 @@ class JobStore:
             QueueFullError: `max_queue` jobs wait already.
         """
         key = None if job.idempotency_key is None else _digest(job.idempotency_key)
-        with self._write() as session:
+        with writing(self._engine) as session:
             self._lock_adding(session)
             row = self._find_same(session, job, key)
             if row is not None:
@@ -168,7 +167,7 @@ class JobStore:
         statement = select(JobRow.job_id).where(
             JobRow.api_key_id == api_key_id, JobRow.idempotency_key == _digest(idempotency_key)
         )
-        with self._read() as session:
+        with reading(self._engine) as session:
             return session.scalar(statement) is not None
 
     def _lock_adding(self, session: Session) -> None:
@@ -229,7 +228,7 @@ class JobStore:
         Raises:
             RecordNotFoundError: There is none, or it ended long ago.
         """
-        with self._read() as session:
+        with reading(self._engine) as session:
             return _job_of(_require_row(session, job_id))
 
     def list_jobs(self, *, limit: int, state: JobState | None = None) -> Sequence[StoredJob]:
@@ -237,7 +236,7 @@ class JobStore:
         statement = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.job_id.desc())
         if state is not None:
             statement = statement.where(JobRow.state == state.value)
-        with self._read() as session:
+        with reading(self._engine) as session:
             return [_job_of(row) for row in session.scalars(statement.limit(limit))]
 
     def cancel(self, job_id: str) -> StoredJob:
@@ -246,7 +245,7 @@ class JobStore:
         Raises:
             RecordNotFoundError: There is none, or it ended long ago.
         """
-        with self._write() as session:
+        with writing(self._engine) as session:
             row = _require_row(session, job_id, for_update=True)
             if row.state == JobState.QUEUED:
                 self._end(session, row, JobState.CANCELLED, None)
@@ -257,12 +256,12 @@ class JobStore:
 
     def position(self, job: StoredJob) -> int:
         """How many waiting jobs came before this one."""
-        with self._read() as session:
+        with reading(self._engine) as session:
             return _count_queued(session, JobRow.created_at < job.created_at)
 
     def count_waiting(self) -> int:
         """Number of jobs that wait."""
-        with self._read() as session:
+        with reading(self._engine) as session:
             return _count_queued(session)
 
     # -- what a worker does --------------------------------------------------------------------
@@ -283,14 +282,14 @@ class JobStore:
             .order_by(JobRow.created_at, JobRow.job_id)
             .limit(limit)
         )
-        with self._read() as session:
+        with reading(self._engine) as session:
             return [WaitingJob(*row) for row in session.execute(statement)]
 
     def claim(
         self, job_ids: Collection[str], *, owner: str, lease_expires_at: datetime
     ) -> Sequence[StoredJob]:
         """Takes the jobs that still wait, oldest first; two workers never get the same one."""
-        with self._write() as session:
+        with writing(self._engine) as session:
             taken = session.scalars(
                 update(JobRow)
                 .where(JobRow.job_id.in_(job_ids), JobRow.state == JobState.QUEUED.value)
@@ -322,7 +321,7 @@ class JobStore:
         Raises:
             RecordNotFoundError: There is no such job.
         """
-        with self._write() as session:
+        with writing(self._engine) as session:
             row = _require_row(session, job_id)
             self._settle(session, *row.pictures)
             session.flush()
@@ -356,7 +355,7 @@ class JobStore:
         Raises:
             RecordNotFoundError: There is none, or it has ended.
         """
-        with self._read() as session:
+        with reading(self._engine) as session:
             body = session.scalar(select(JobRow.body).where(JobRow.job_id == job_id))
             if body is None:
                 raise RecordNotFoundError(f"job {job_id[:40]!r} has ended; its request is deleted")
@@ -370,7 +369,7 @@ class JobStore:
 
         A job is lost to another worker when its lease expired.
         """
-        with self._write() as session:
+        with writing(self._engine) as session:
             linked = session.scalar(
                 update(JobPictureRow)
                 .where(
@@ -404,7 +403,7 @@ class JobStore:
             owner: The worker.
             error: What the job is to say for it, should it not be done.
         """
-        with self._write() as session:
+        with writing(self._engine) as session:
             row = self._owned(session, job_id, owner)
             if row is None:
                 return None
@@ -418,7 +417,7 @@ class JobStore:
 
     def find_refusal(self, record_id: RecordId) -> Refusal | None:
         """Why a picture was refused."""
-        with self._read() as session:
+        with reading(self._engine) as session:
             row = session.get(RefusalRow, record_id)
             return None if row is None else row_to_refusal(row)
 
@@ -430,7 +429,7 @@ class JobStore:
         Returns:
             Whether somebody asked to cancel it; None when the job is lost to another worker.
         """
-        with self._write() as session:
+        with writing(self._engine) as session:
             return session.scalar(
                 update(JobRow)
                 .where(JobRow.job_id.in_(_owned_ids(job_id, owner)))
@@ -442,7 +441,7 @@ class JobStore:
         self, job_id: str, state: JobState, error: Mapping[str, Any] | None, *, owner: str
     ) -> bool:
         """Ends a job and deletes what was asked for; False when the job is lost to another."""
-        with self._write() as session:
+        with writing(self._engine) as session:
             row = self._owned(session, job_id, owner)
             if row is None:
                 return False
@@ -474,7 +473,7 @@ class JobStore:
             owner: Who gives it back.
             unharmed: Whether it ran as it should so far: then the attempt does not count.
         """
-        with self._write() as session:
+        with writing(self._engine) as session:
             row = self._owned(session, job_id, owner)
             if row is None:
                 return False
@@ -486,7 +485,7 @@ class JobStore:
 
     def requeue_expired(self) -> int:
         """Queues the jobs of workers that no longer report; answers how many."""
-        with self._write() as session:
+        with writing(self._engine) as session:
             found = session.scalars(
                 update(JobRow)
                 .where(
@@ -503,7 +502,7 @@ class JobStore:
         old = select(JobRow.job_id).where(
             JobRow.finished_at < finished_before, JobRow.state.in_(FINAL_STATES)
         )
-        with self._write() as session:
+        with writing(self._engine) as session:
             job_ids = session.scalars(old).all()
             for row in (JobPictureRow, JobInputRow, JobRow):
                 session.execute(delete(row).where(row.job_id.in_(job_ids)))
@@ -524,22 +523,6 @@ class JobStore:
     def _owned(self, session: Session, job_id: str, owner: str) -> JobRow | None:
         owned = JobRow.job_id.in_(_owned_ids(job_id, owner))
         return session.scalar(select(JobRow).where(owned).with_for_update())
-
-    # -- transactions --------------------------------------------------------------------------
-
-    @contextmanager
-    def _read(self) -> Iterator[Session]:
-        with translated_errors(self._url), Session(self._engine) as session:
-            yield session
-
-    @contextmanager
-    def _write(self) -> Iterator[Session]:
-        with (
-            translated_errors(self._url),
-            Session(writer(self._engine)) as session,
-            session.begin(),
-        ):
-            yield session
 
 
 def _require_row(session: Session, job_id: str, *, for_update: bool = False) -> JobRow:

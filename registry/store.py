@@ -7,7 +7,6 @@ transaction: a process that dies on the way leaves nothing of it.
 from __future__ import annotations
 
 import secrets
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -27,9 +26,11 @@ from registry.engine import (
     DEFAULT_BUSY_TIMEOUT_S,
     describe_url,
     make_engine,
+    reading,
     stored_revision,
     translated_errors,
     writer,
+    writing,
 )
 from registry.index.cache import HashTable, RowCache, VectorTable
 from registry.index.exact import best_cosines, best_distances
@@ -46,7 +47,7 @@ from registry.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Engine, Select
 
@@ -199,7 +200,7 @@ class SqlRecordStore:
 
     def release(self, record_id: RecordId) -> None:
         """Ends a reservation without a record; the id stays used. Unknown ids are ignored."""
-        with self._write() as session:
+        with writing(self._engine) as session:
             session.execute(
                 update(ReservationRow)
                 .where(
@@ -254,7 +255,7 @@ class SqlRecordStore:
             raise InputError(f"the inputs are those of record {inputs.record_id}, not of this one")
         row = record_to_row(record, log_index=0)
         data = commit_leaf(record)
-        with self._write() as session:
+        with writing(self._engine) as session:
             self._use_reservation(session, record.record_id, ReservationState.COMMITTED)
             index, head = self._append_leaf(session, LeafKind.COMMIT, data)
             for part in (row, row.perceptual_hash, row.embedding):
@@ -279,7 +280,7 @@ class SqlRecordStore:
         Raises:
             RegistryUnavailableError: The database cannot be reached.
         """
-        with self._write() as session:
+        with writing(self._engine) as session:
             erased = session.scalar(
                 delete(KeptInputsRow)
                 .where(KeptInputsRow.record_id == record_id)
@@ -310,7 +311,7 @@ class SqlRecordStore:
         """
         row = refusal_to_row(refusal, log_index=0)
         data = refusal_leaf(refusal)
-        with self._write() as session:
+        with writing(self._engine) as session:
             self._use_reservation(session, refusal.record_id, ReservationState.REFUSED)
             row.log_index, head = self._append_leaf(session, LeafKind.REFUSAL, data)
             session.add(row)
@@ -353,7 +354,7 @@ class SqlRecordStore:
         Raises:
             RegistryUnavailableError: The database cannot be reached.
         """
-        with self._read() as session:
+        with reading(self._engine) as session:
             row = session.get(KeptInputsRow, record_id)
             if row is None:
                 return None
@@ -361,7 +362,7 @@ class SqlRecordStore:
 
     def find_refusal(self, record_id: RecordId) -> Refusal | None:
         """The refusal with this id."""
-        with self._read() as session:
+        with reading(self._engine) as session:
             row = session.get(RefusalRow, record_id)
             return None if row is None else row_to_refusal(row)
 
@@ -386,7 +387,7 @@ class SqlRecordStore:
             query.algorithm,
             RowCache(HashTable(query.algorithm), max_bytes=self._max_cached_bytes),
         )
-        with self._read() as session:
+        with reading(self._engine) as session:
             return best_distances(
                 cache.blocks(session), query, max_distance_bits=max_distance_bits, limit=limit
             )
@@ -400,7 +401,7 @@ class SqlRecordStore:
             query.space_id,
             RowCache(VectorTable(query.space_id), max_bytes=self._max_cached_bytes),
         )
-        with self._read() as session:
+        with reading(self._engine) as session:
             return best_cosines(cache.blocks(session), query, min_cosine=min_cosine, limit=limit)
 
     def list_records(
@@ -415,17 +416,17 @@ class SqlRecordStore:
         )
         if before is not None:
             statement = statement.where(RecordRow.created_at < before)
-        with self._read() as session:
+        with reading(self._engine) as session:
             return [row_to_record(row) for row in session.scalars(statement.limit(limit))]
 
     def count(self) -> int:
         """Number of records."""
-        with self._read() as session:
+        with reading(self._engine) as session:
             return session.scalar(select(func.count()).select_from(RecordRow)) or 0
 
     def log_head(self) -> LogHead:
         """State of the log."""
-        with self._read() as session:
+        with reading(self._engine) as session:
             last = session.scalar(_last_leaf())
             if last is None:
                 return LogHead(size=0, digest=EMPTY_HEAD.hex())
@@ -435,25 +436,9 @@ class SqlRecordStore:
         return self._first(statement.order_by(RecordRow.log_index).limit(1))
 
     def _first(self, statement: Select[RecordRow]) -> RegistryRecord | None:
-        with self._read() as session:
+        with reading(self._engine) as session:
             row = session.scalar(statement)
             return None if row is None else row_to_record(row)
-
-    # -- transactions --------------------------------------------------------------------------
-
-    @contextmanager
-    def _read(self) -> Iterator[Session]:
-        with translated_errors(self._url), Session(self._engine) as session:
-            yield session
-
-    @contextmanager
-    def _write(self) -> Iterator[Session]:
-        with (
-            translated_errors(self._url),
-            Session(writer(self._engine)) as session,
-            session.begin(),
-        ):
-            yield session
 
 
 def _last_leaf() -> Select[LogLeafRow]:
