@@ -55,7 +55,7 @@ _EMPTY_SHARE = 0.1
 _STEP_POWER = 0.6
 _FILLER_SHARE = 0.1
 # What is asked for covers a tenth of a picture, and grass and cloud would outvote it.
-_SUBJECT_WEIGHT = 4.0
+_SUBJECT_WEIGHT = 6.0
 
 
 def load_denoiser(run: Path) -> UNet2DConditionModel:
