@@ -77,9 +77,13 @@ class LoraShelf:
         wanted = tuple((f"lora_{i}", self._digest(path)) for i, (_, path) in enumerate(files))
         if wanted != self._worn:
             self.take_off(pipeline)
-            for (adapter, digest), (one, path) in zip(wanted, files, strict=True):
-                self._load(pipeline, path, adapter, name=one.name, model=model)
-                self._worn = (*self._worn, (adapter, digest))
+            try:
+                for (adapter, _), (one, path) in zip(wanted, files, strict=True):
+                    _load(pipeline, path, adapter, name=one.name, model=model)
+            except BaseException:
+                pipeline.unload_lora_weights()  # also those before the one that failed
+                raise
+            self._worn = wanted
         if loras:
             pipeline.set_adapters([name for name, _ in wanted], [one.scale for one in loras])
 
@@ -88,35 +92,6 @@ class LoraShelf:
         if self._worn:
             self._worn = ()
             pipeline.unload_lora_weights()
-
-    def _load(self, pipeline: Any, path: Path, adapter: str, *, name: str, model: str) -> None:
-        expected = _count_tensors(path, name)
-        try:
-            pipeline.load_lora_weights(
-                str(path.parent),
-                weight_name=path.name,
-                adapter_name=adapter,
-                use_safetensors=True,
-                local_files_only=True,
-            )
-        except (*_LORA_ERRORS, ValueError) as error:
-            pipeline.unload_lora_weights()
-            if "PEFT backend is required" in str(error):
-                raise BackendUnavailableError(
-                    "loras need the library peft, which is not installed; "
-                    "install it with: pip install 'countermark[generate]'"
-                ) from error
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-            raise InputError(
-                f"loras: {name} doesn't fit {model}: {reason}; take one made for this model"
-            ) from error
-        found = _count_loaded(pipeline, adapter)
-        if found < expected or not found:
-            pipeline.unload_lora_weights()
-            raise InputError(
-                f"loras: {name} doesn't fit {model}: {found} of its {expected} weights have a "
-                "place there; take one made for this model"
-            )
 
     def _find(self, name: str) -> Path:
         if self._folder is None:
@@ -155,6 +130,36 @@ class LoraShelf:
                 kept = (stamp, hashlib.file_digest(stream, "sha256").hexdigest())
             self._digests[path] = kept
         return kept[1]
+
+
+def _load(pipeline: Any, path: Path, adapter: str, *, name: str, model: str) -> None:
+    from safetensors import SafetensorError
+
+    expected = _count_tensors(path, name)
+    try:
+        pipeline.load_lora_weights(
+            str(path.parent),
+            weight_name=path.name,
+            adapter_name=adapter,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+    except (*_LORA_ERRORS, SafetensorError, ValueError) as error:
+        if "PEFT backend is required" in str(error):
+            raise BackendUnavailableError(
+                "loras need the library peft, which is not installed; "
+                "install it with: pip install 'countermark[generate]'"
+            ) from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise InputError(
+            f"loras: {name} doesn't fit {model}: {reason}; take one made for this model"
+        ) from error
+    found = _count_loaded(pipeline, adapter)
+    if found < expected or not found:
+        raise InputError(
+            f"loras: {name} doesn't fit {model}: {found} of its {expected} weights have a "
+            "place there; take one made for this model"
+        )
 
 
 def _stem(name: str) -> str:

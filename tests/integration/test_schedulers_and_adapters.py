@@ -29,6 +29,7 @@ def loras(tmp_path_factory, tiny_model_factory):
     from diffusers import StableDiffusionPipeline
     from diffusers.utils import convert_state_dict_to_diffusers
     from peft import LoraConfig, get_peft_model_state_dict
+    from safetensors.numpy import save_file
 
     folder = tmp_path_factory.mktemp("loras")
     model = StableDiffusionPipeline.from_pretrained(
@@ -44,6 +45,9 @@ def loras(tmp_path_factory, tiny_model_factory):
     StableDiffusionPipeline.save_lora_weights(folder, layers, weight_name="style.safetensors")
     (folder / "pickled.bin").write_bytes(b"\x80\x04.")
     (folder / "fake.safetensors").write_bytes(b"\x80\x04 this is a pickle" * 9)
+    (folder / "cut.safetensors").write_bytes((folder / "style.safetensors").read_bytes()[:-9])
+    nowhere = {f"unet.nowhere.lora_{part}.weight": np.ones((4, 4), np.float32) for part in "AB"}
+    save_file(nowhere, folder / "misfit.safetensors")
     return folder
 
 
@@ -117,7 +121,7 @@ def test_lora_is_described_by_its_digest(sd1, loras):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("missing", "there is no missing here; use one of fake, style"),
+        ("missing", "there is no missing here; use one of cut, fake, misfit, style"),
         ("pickled", "pickle"),
         ("pickled.bin", "pickle"),
         ("fake", "no safetensors file"),
@@ -128,6 +132,16 @@ def test_lora_that_cannot_be_used_is_refused_by_name(sd1, name, reason):
     with pytest.raises(InputError, match=reason):
         sd1.render(replace(REQUEST, loras=(LoraRef(name),)), _ignore)
     assert np.array_equal(sd1.render(REQUEST, _ignore).pixels, plain)
+
+
+@pytest.mark.parametrize("name", ["misfit", "cut"])
+def test_lora_counts_again_after_one_beside_it_was_refused(sd1, name):
+    alone = replace(REQUEST, loras=(LoraRef("style"),))
+    wanted = sd1.render(alone, _ignore).pixels
+    sd1.render(REQUEST, _ignore)
+    with pytest.raises(InputError, match=f"loras: {name} doesn't fit"):
+        sd1.render(replace(REQUEST, loras=(LoraRef("style"), LoraRef(name))), _ignore)
+    assert np.array_equal(sd1.render(alone, _ignore).pixels, wanted)
 
 
 def test_lora_for_another_model_is_refused(tiny_model_factory, loras):
