@@ -71,6 +71,9 @@ MAX_STEPS = 1000
 MAX_LORAS = 8
 MAX_LORA_SCALE = 2.0
 
+_OPENED = 128
+"""Where a mask begins to be white. Source: ``do_binarize`` of diffusers' mask processor, 0.5."""
+
 _LORA_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,99}", re.ASCII)
 """A plain file name: nothing that a path could be made of."""
 _SCHEDULER_NAME = re.compile(r"[A-Za-z0-9][\w.+ -]{0,63}", re.ASCII)
@@ -152,7 +155,8 @@ class GenerationRequest:
         quality: 1..100; for JPEG and WebP.
         init_image: What to start from; fitted to width and height.
         strength: How far from `init_image` it may go, above 0 to 1; counts only with one.
-        mask: White is painted anew, black stays; needs `init_image`, fitted like it.
+        mask: White is painted anew, black stays; needs `init_image`, fitted like it, and white
+            somewhere: a picture that stays as it is must not be called edited.
         input_role: What `init_image` is to the picture.
         scheduler: Name of a sampler; None means the model's own.
         loras: Adaptations, all at once.
@@ -234,6 +238,10 @@ class GenerationRequest:
             self.mask is None or self.input_role is InputRole.EDIT,
             "input_role guide and mask exclude each other: with a mask the picture itself is "
             "edited; leave one of them out",
+        )
+        require(
+            self.mask is None or int(self.mask.pixels.max()) >= _OPENED,
+            "mask is black everywhere, so nothing would be painted anew; make white what shall be",
         )
         require(
             self.effective_steps >= 1,

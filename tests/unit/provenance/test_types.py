@@ -128,6 +128,7 @@ def test_effective_steps_are_all_steps_when_there_is_no_input() -> None:
         ({"strength": 0.04, "steps": 3}, "raise strength to 0.334"),
         ({"init_image": None, "mask": RasterImage(np.zeros((4, 4, 3), np.uint8))}, "init_image"),
         ({"init_image": None, "input_role": InputRole.GUIDE}, "input_role"),
+        ({"mask": RasterImage(np.full((4, 4, 3), 127, np.uint8))}, "mask is black everywhere"),
         (
             {"input_role": InputRole.GUIDE, "mask": RasterImage(np.zeros((4, 4, 3), np.uint8))},
             "input_role guide and mask",
