@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from provenance.errors import BackendUnavailableError
 from provenance.types import RasterImage
 
-__all__ = ["LABEL_CREATED", "LABEL_EDITED", "draw_label"]
+__all__ = ["LABEL_CREATED", "LABEL_EDITED", "draw_label", "missing_letters"]
 
 LABEL_CREATED = "AI-generated"
 LABEL_EDITED = "AI-edited"
@@ -26,6 +26,8 @@ _MAX_WIDTH_SHARE = 0.6
 _PLATE_OPACITY = 0.62
 """Enough for a contrast of 4.5 to 1 on any picture (WCAG 2.2, "Contrast (Minimum)"): the light
 letters have at worst 5.1 to 1 (on white ground), the dark ones 6.4 to 1 (on black ground)."""
+_NO_CHARACTER = "\uffff"
+"""Unicode assigns it to nothing, so every font draws what it draws for letters that it lacks."""
 _DARK_GROUND = 110
 """Mean luminance, 0..255, below which the plate is light, so that it stands out."""
 
@@ -59,6 +61,24 @@ def draw_label(image: RasterImage, text: str) -> RasterImage:
     picture.paste(Image.new("RGB", picture.size, plate), mask=overlay)
     ImageDraw.Draw(picture).text((x + padding - left, y + padding - top), text, fill=ink, font=font)
     return RasterImage(np.asarray(picture))
+
+
+def missing_letters(text: str) -> str:
+    """What of `text` the font cannot draw; a label of empty boxes tells people nothing.
+
+    Raises:
+        BackendUnavailableError: This Pillow was built without FreeType.
+    """
+    if text.isascii():
+        return ""
+    font = _font(_MIN_FONT_PX)
+    box = _glyph(font, _NO_CHARACTER)
+    return "".join(one for one in dict.fromkeys(text) if _glyph(font, one) == box)
+
+
+def _glyph(font: ImageFont.FreeTypeFont, letter: str) -> tuple[tuple[int, int], bytes]:
+    mask = font.getmask(letter)
+    return mask.size, bytes(mask)
 
 
 def _choose_font(text: str, width_px: int, height_px: int) -> ImageFont.FreeTypeFont:

@@ -23,6 +23,7 @@ from generator.pipelines.weights import WeightFormats
 from generator.reproduce import Reproducer
 from generator.service import GenerationService, Sink
 from generator.studios import StudioPool, open_checker
+from generator.visible_label import missing_letters
 from provenance.errors import ConfigError
 from provenance.fingerprint.wiring import build_embedder, build_hasher
 from provenance.manifest.claims import SoftwareAgent, TrainingUse
@@ -282,6 +283,12 @@ def _label_text(text: str) -> str:
     if len(text) > MAX_LABEL_CHARACTERS or not text.isprintable():
         raise ConfigError(
             f"generator.label_text must be one line of at most {MAX_LABEL_CHARACTERS} characters"
+        )
+    lacking = missing_letters(text)
+    if lacking:
+        raise ConfigError(
+            f"generator.label_text: the label's font has no {lacking}, and would draw boxes in "
+            "place of them; spell it in the letters a to z, like KI-generiert"
         )
     return text.strip()
 

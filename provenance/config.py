@@ -88,7 +88,7 @@ class GeneratorSettings:
         batch_size: Most pictures rendered together, 1 to 64: they are held in memory together.
         lora_folder: Folder with the LoRA files (safetensors) that requests may name; empty offers
             none.
-        label_text: What the visible label says where a request asks for one, at most 60
+        label_text: What the visible label says where a request asks for one, at most 60 ASCII
             characters; empty means "AI-generated", and "AI-edited" on an edited picture.
         keep_inputs: Keep prompt, init image and mask, encrypted, so that `countermark reproduce`
             can render a picture again.

@@ -74,3 +74,9 @@ def test_drawing_twice_gives_the_same_pixels() -> None:
 def test_label_text_that_is_no_short_line_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"generator\.label_text"):
         _label_text(text)
+
+
+def test_label_text_that_the_font_cannot_draw_is_refused() -> None:
+    assert _label_text("KI-generiert (c) 2026") == "KI-generiert (c) 2026"
+    with pytest.raises(ConfigError, match="no 生成"):
+        _label_text("AI 生成")
