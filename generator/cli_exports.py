@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from generator.pipelines.checkpoints import checkpoint_name, write_checkpoint
+from generator.pipelines.checkpoints import (
+    checkpoint_name,
+    remove_later_checkpoints,
+    write_checkpoint,
+)
 from generator.service import PreviewOf
+from provenance.errors import WatermarkError
 from provenance.files import StagedFile
 
 if TYPE_CHECKING:
@@ -30,14 +35,15 @@ class StepExport:
     Attributes:
         folder: Where to.
         service: W1 to W9.
-        withheld: Steps whose preview the safety policy blocked.
+        withheld: Steps without a preview, and why.
         previews: What was delivered, with its file.
     """
 
     folder: Path
     service: GenerationService
-    withheld: list[int] = field(default_factory=list)
+    withheld: dict[int, str] = field(default_factory=dict)
     previews: list[tuple[Path, Delivery]] = field(default_factory=list)
+    _begun: bool = False
 
     def write(
         self,
@@ -50,20 +56,29 @@ class StepExport:
     ) -> None:
         """Writes both files of one step.
 
+        A preview that cannot carry the mark is withheld: the picture itself may well carry it.
+
         Raises:
             ProvenanceError: One could not be written; nothing unmarked stays.
         """
+        if not self._begun:
+            self._begun = True
+            remove_later_checkpoints(self.folder, out.stem, report.done)
         write_checkpoint(
             self.folder / checkpoint_name(out.stem, report.done), report.checkpoint(index)
         )
         path = self.folder / f"{out.stem}-step-{report.done:04d}{out.suffix or '.png'}"
-        delivery = self.service.deliver_preview(
-            request,
-            report.preview(index),
-            PreviewOf(final, report.done),
-            lambda asset: StagedFile(path, asset.image.data),
-        )
+        try:
+            delivery = self.service.deliver_preview(
+                request,
+                report.preview(index),
+                PreviewOf(final, report.done),
+                lambda asset: StagedFile(path, asset.image.data),
+            )
+        except WatermarkError as error:
+            self.withheld[report.done] = str(error)
+            return
         if delivery is None:
-            self.withheld.append(report.done)
+            self.withheld[report.done] = "the safety policy blocked it"
         else:
             self.previews.append((path, delivery))

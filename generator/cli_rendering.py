@@ -142,10 +142,9 @@ def _preview_rows(export: StepExport) -> Rows:
         row = _delivered_row(delivery, path)
         row["preview_of"], row["preview_step"] = facts["preview_of"], facts["preview_step"]
         rows.append(row)
-    if export.withheld:
-        steps = ", ".join(str(step) for step in export.withheld)
-        reason = f"previews of step {steps} withheld: the safety policy blocked them"
-        rows.append({"file": str(export.folder), "withheld": reason})
+    for step, reason in export.withheld.items():
+        said = f"preview of step {step} withheld: {reason}"
+        rows.append({"file": str(export.folder), "withheld": said})
     return rows
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from generator.job_documents import read_requests, write_requests
-from provenance.errors import BackendUnavailableError, InputError, ProvenanceError
+from provenance.errors import BackendUnavailableError, DeliveryError, InputError, ProvenanceError
 from provenance.files import write_file_atomic
 from provenance.types import Checkpoint, ModelRef
 
@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["SUFFIX", "checkpoint_name", "find_checkpoint", "read_checkpoint", "write_checkpoint"]
+__all__ = [
+    "SUFFIX",
+    "checkpoint_name",
+    "find_checkpoint",
+    "read_checkpoint",
+    "remove_later_checkpoints",
+    "write_checkpoint",
+]
 
 SUFFIX = ".safetensors"
 _FORMAT = "countermark-checkpoint-1"
@@ -94,6 +101,25 @@ def read_checkpoint(path: Path) -> Checkpoint:
         return _compose(json.loads(said), tensors)
     except (ProvenanceError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path) from error
+
+
+def remove_later_checkpoints(folder: Path, stem: str, step: int) -> None:
+    """Removes what an earlier render of this name left beyond `step`.
+
+    The last checkpoint of a folder would otherwise be one of another picture.
+
+    Raises:
+        DeliveryError: One cannot be removed.
+    """
+    for one in folder.glob(f"*-step-*{SUFFIX}"):
+        number = one.stem.rpartition("-step-")[2]
+        if one.name.startswith(f"{stem}-step-") and number.isdecimal() and int(number) > step:
+            try:
+                one.unlink(missing_ok=True)
+            except OSError as error:
+                raise DeliveryError(
+                    f"{one} is of an earlier picture and cannot be removed; choose another folder"
+                ) from error
 
 
 def find_checkpoint(place: Path, step: int | None) -> Path:

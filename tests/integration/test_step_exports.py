@@ -11,9 +11,10 @@ import pytest
 from deliveries import make_home
 
 from generator.cli_rendering import Bench
+from generator.marking import LocalMarker
 from generator.pipelines.checkpoints import find_checkpoint, read_checkpoint
 from generator.service import Studio
-from provenance.errors import ContentBlockedError
+from provenance.errors import ContentBlockedError, ReadBackError
 from provenance.imaging import decode_image
 from provenance.testing.twins_generation import GradientPipeline, LuminanceChecker
 from provenance.types import GenerationRequest
@@ -76,6 +77,35 @@ def test_a_blocked_preview_is_withheld_and_its_refusal_recorded(home, tmp_path):
     assert not (tmp_path / "steps" / "a-step-0001.png").exists()
     assert (tmp_path / "steps" / "a-step-0002.png").exists()
     assert "step 1 withheld" in str(rows[-1]["withheld"])
+
+
+def test_a_preview_that_cannot_carry_the_mark_costs_nothing_else(home, tmp_path):
+    marker = LocalMarker(home.service.marks, home.service.clock, "test 1")
+
+    def mark(rendered):
+        if rendered.preview is not None and rendered.preview.step == 1:
+            raise ReadBackError("the mark could not be read back")
+        return marker(rendered)
+
+    service = replace(home.service, marker=mark)
+    rows: list[dict[str, object]] = []
+    _bench(service, tmp_path / "steps").render_all([REQUEST], [tmp_path / "a.png"], rows)
+    assert (tmp_path / "a.png").exists()
+    assert [path.name for path in sorted((tmp_path / "steps").glob("*.png"))] == ["a-step-0002.png"]
+    assert "step 1 withheld: the mark" in str(rows[-1]["withheld"])
+
+
+def test_a_shorter_render_leaves_no_later_checkpoint_of_an_earlier_one(home, tmp_path):
+    for steps in (3, 2):
+        request = replace(REQUEST, steps=steps, seed=steps)
+        _bench(home.service, tmp_path / "steps").render_all([request], [tmp_path / "a.png"], [])
+    assert read_checkpoint(find_checkpoint(tmp_path / "steps", None)).request.seed == 2
+    # Going on from a step keeps what lies before it.
+    kept = read_checkpoint(find_checkpoint(tmp_path / "steps", 1))
+    _bench(home.service, tmp_path / "steps", kept).render_all(
+        [kept.request], [tmp_path / "a.png"], []
+    )
+    assert len(list((tmp_path / "steps").glob("*.safetensors"))) == 2
 
 
 def test_a_batch_delivers_all_but_the_blocked_one(home, tmp_path):
