@@ -156,7 +156,7 @@ def _generate(
     from provenance.config import load_settings
     from provenance.errors import InputError
 
-    for path in paths:
+    for path in paths if export is None else (*paths, export / "any"):
         _check_writable(path)
     settings = load_settings()
     chosen = replace(settings.generator, **overrides)  # type: ignore[arg-type]  # by field name
@@ -181,7 +181,7 @@ def _check_role(role: str) -> str:
 
 def _parse_size(text: str) -> tuple[int, int]:
     parts = text.lower().replace("×", "x").split("x")
-    if len(parts) == 2 and all(part.strip().isdigit() for part in parts):
+    if len(parts) == 2 and all(part.strip().isdecimal() for part in parts):
         return int(parts[0]), int(parts[1])
     raise typer.BadParameter(f"{text!r} is not WIDTHxHEIGHT, like 512x512", param_hint="--size")
 

@@ -12,6 +12,7 @@ from generator.pipelines.checkpoints import find_checkpoint, read_checkpoint
 from generator.schemas import FORMATS, GenerationBody
 from provenance.errors import InputError
 from provenance.imaging import ImageLimits, read_file
+from provenance.types import InputRole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,9 +69,11 @@ class Order:
             raise InputError(
                 "the prompt is not the one of the checkpoint; leave it out, or render anew"
             )
-        given = [option for name, option in _FIXED.items() if self.body[name]]
+        # What was left out is None or empty; a zero was given.
+        given = [opt for name, opt in _FIXED.items() if self.body[name] not in (None, "", [])]
         given += ["--init-image"] if self.init_image else []
         given += ["--mask"] if self.mask else []
+        given += ["--input-role"] if self.body["input_role"] != InputRole.EDIT else []
         given += ["-n"] if self.body["n"] != 1 else []
         given += ["--visible-label"] if self.body["visible_label"] else []
         if given:
@@ -88,10 +91,12 @@ class Order:
         """Refuses early what needs no model to be seen as wrong.
 
         Raises:
-            InputError: There is nothing to draw.
+            InputError: There is nothing to draw, or nothing that an option counts for.
         """
         if self.resume is None and self.body["prompt"] is None:
             raise InputError("PROMPT is missing: say what to draw, or give --resume")
+        if self.body["strength"] is not None and self.init_image is None:
+            raise InputError("--strength says how far to go from --init-image; give that too")
 
     def requests(
         self, defaults: RenderDefaults, checkpoint: Checkpoint | None, limits: LimitSettings

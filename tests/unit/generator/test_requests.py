@@ -183,6 +183,9 @@ def test_resuming_needs_nothing_but_the_checkpoint(checkpoint_file):
         ({"prompt": "a dog"}, "prompt"),
         ({"steps": 9}, "--steps"),
         ({"seed": 9}, "--seed"),
+        ({"seed": 0}, "--seed"),
+        ({"guidance": 0.0}, "--guidance"),
+        ({"input_role": "guide"}, "--input-role"),
         ({"n": 2}, "-n"),
     ],
 )
@@ -196,3 +199,8 @@ def test_from_step_without_resume_and_no_prompt_are_refused():
         _order(prompt="a cat", from_step=2).checkpoint()
     with pytest.raises(InputError, match="PROMPT"):
         _order().check()
+
+
+def test_strength_without_a_picture_to_start_from_is_refused():
+    with pytest.raises(InputError, match="--init-image"):
+        _order(prompt="a cat", strength=0.5).check()
