@@ -4,7 +4,7 @@ An audit: it writes no record, reserves no id, and gives out no pixels but those
 file itself, restored byte for byte. In steps:
 
 1. the kept inputs open with their key, and are those that the record speaks of;
-2. the model here is the one of the record, to its digest;
+2. the model and the adaptations here are those of the record, to their digests;
 3. the picture is rendered and marked again, with the same payload;
 4. its pixels are compared with the delivered ones.
 """
@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 from generator.kept import unpack_inputs
 from generator.marks import kind_of
 from provenance.errors import ConfigError, InputError, RegistryError, RegistryUnavailableError
+from provenance.fingerprint.similarity import match_marked_picture
 from provenance.imaging import decode_image, hash_pixels
 from provenance.manifest.heal import heal
-from provenance.types import EncodedImage, WatermarkPayload
+from provenance.types import EncodedImage, MatchTier, WatermarkPayload
 from provenance.watermark.marking import measure_psnr_db
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from generator.marks import Marks
     from provenance.interfaces import AssetStore, Pipeline, RecordStore
     from provenance.types import (
+        Fingerprints,
         GenerationRequest,
         ModelRef,
         Parameters,
@@ -132,12 +134,14 @@ class Reproducer:
         # 2
         pipeline = self.open_pipeline(request.model)
         _compare_model(record.model, pipeline.model)
+        if request.loras:
+            _compare_loras(record, pipeline, request)
         # 3
         raster = pipeline.render(request, lambda *_: None)
         payload = WatermarkPayload(record.record_id)
         marked = marks.mark(raster, payload, request=request, model=pipeline.model)
         # 4
-        return self._compare(record, marked.raster, marked.encoded)
+        return self._compare(record, marked.raster, marked.encoded, marks)
 
     def _marks_of(self, record: RegistryRecord) -> Marks:
         if record.model is None or record.watermark is None:
@@ -179,7 +183,7 @@ class Reproducer:
             raise _AnsweredError(Outcome.DIFFERS, str(error)) from error
 
     def _compare(
-        self, record: RegistryRecord, raster: RasterImage, encoded: EncodedImage
+        self, record: RegistryRecord, raster: RasterImage, encoded: EncodedImage, marks: Marks
     ) -> Reproduction:
         same = hash_pixels(raster) == record.asset.pixel_sha256
         delivered = self._delivered(record)
@@ -191,11 +195,7 @@ class Reproducer:
             image = _restore(record, encoded)
             return Reproduction(record_id, Outcome.EXACT, "every pixel is the same", 100.0, image)
         if delivered is None:
-            reason = (
-                "the pixels are others; the delivered file is not kept, so it cannot be measured "
-                "by how much"
-            )
-            return Reproduction(record_id, Outcome.DIFFERS, reason)
+            return _compare_fingerprint(record, marks.fingerprint(raster))
         psnr_db = _psnr_db(raster, delivered)
         if psnr_db is not None and psnr_db >= MIN_CLOSE_DB:
             reason = (
@@ -210,6 +210,22 @@ class Reproducer:
     def _delivered(self, record: RegistryRecord) -> RasterImage | None:
         data = None if self.assets is None else self.assets.get(record.asset.sha256)
         return None if data is None else decode_image(data)
+
+
+def _compare_fingerprint(record: RegistryRecord, found: Fingerprints) -> Reproduction:
+    """What can be said without the delivered pixels: whether it is quite another picture."""
+    match = match_marked_picture(record.fingerprints.perceptual_hash, found.perceptual_hash)
+    if match.tier is MatchTier.TRANSPLANT:
+        reason = (
+            f"another picture came out: {match.distance_bits} bits of its fingerprint differ from "
+            "the record's"
+        )
+        return Reproduction(record.record_id, Outcome.DIFFERS, reason)
+    reason = (
+        "the pixels are others, and the delivered file is not kept, so whether by rounding alone "
+        "cannot be measured; reproduce it on the hardware that rendered it"
+    )
+    return Reproduction(record.record_id, Outcome.IMPOSSIBLE, reason)
 
 
 def _psnr_db(raster: RasterImage, delivered: RasterImage) -> float | None:
@@ -244,6 +260,19 @@ def _compare_model(recorded: ModelRef | None, found: ModelRef) -> None:
             f"the record names the model {name} with weights {digest}..., but the model here is "
             f"{found.name} with weights {found.weights_sha256[:12]}...; name the right one with "
             "--model",
+        )
+
+
+def _compare_loras(record: RegistryRecord, pipeline: Pipeline, request: GenerationRequest) -> None:
+    try:
+        here = pipeline.describe(request).get("lora_files")
+    except InputError as error:
+        raise _AnsweredError(Outcome.IMPOSSIBLE, str(error)) from error
+    if here != record.parameters.get("lora_files"):
+        raise _AnsweredError(
+            Outcome.IMPOSSIBLE,
+            f"the record names the LoRA files {record.parameters.get('lora_files')}, but here are "
+            f"{here}; put back those that it was rendered with",
         )
 
 

@@ -1,8 +1,8 @@
 """Seals what a picture was made from, so that only the service itself can read it again.
 
 Each record has a key of its own, which encrypts the inputs; a master key in a file outside the
-database wraps it. So a copy of the database alone reveals nothing, and deleting one row erases one
-record's inputs for good, wherever copies of its ciphertext may lie.
+database wraps it. So a copy of the database alone reveals nothing. Deleting a row erases the inputs
+with their key from the database; a backup taken before holds both, and opens with the master key.
 
 Source: NIST SP 800-38D (AES-GCM, 96-bit random nonces: one message a record key, and fewer than
 2**32 records a master key, §8.3).

@@ -15,15 +15,17 @@ from typer.testing import CliRunner
 from generator.kept import pack_inputs, unpack_inputs
 from generator.reproduce import MIN_CLOSE_DB, Outcome, Reproducer
 from generator.reproduce_cli import reproduce_app
+from generator.service import Studio
 from generator.wiring import build_generator, build_reproducer
 from provenance.config import load_settings
-from provenance.errors import ConfigError, RecordNotFoundError, RegistryError
+from provenance.errors import ConfigError, InputError, RecordNotFoundError, RegistryError
 from provenance.imaging import encode_image, open_input
 from provenance.testing.pictures import natural_picture
 from provenance.testing.twins_generation import GradientPipeline
 from provenance.types import (
     GenerationRequest,
     InputRole,
+    LoraRef,
     MediaType,
     RasterImage,
     RecordId,
@@ -203,7 +205,7 @@ class Noisy:
         return RasterImage((pixels + noise).round().clip(0, 255).astype(np.uint8))
 
 
-@pytest.mark.parametrize(("amplitude", "outcome"), [(1.0, Outcome.CLOSE), (40.0, Outcome.DIFFERS)])
+@pytest.mark.parametrize(("amplitude", "outcome"), [(1.0, Outcome.CLOSE), (200.0, Outcome.DIFFERS)])
 def test_other_hardware_is_close_and_another_picture_differs(
     home: Home, amplitude: float, outcome: Outcome
 ) -> None:
@@ -216,7 +218,9 @@ def test_other_hardware_is_close_and_another_picture_differs(
     assert found.image is None
     without = replace(home.reproducer, open_pipeline=lambda _: pipeline, assets=None)
     blind = without(delivery.record.record_id)
-    assert (blind.outcome, blind.psnr_db) == (Outcome.DIFFERS, None)
+    # Rounding must not accuse the registry; only the fingerprint of another picture does.
+    unknown = Outcome.IMPOSSIBLE if outcome is Outcome.CLOSE else Outcome.DIFFERS
+    assert (blind.outcome, blind.psnr_db) == (unknown, None)
 
 
 def test_another_model_is_named(home: Home) -> None:
@@ -226,6 +230,33 @@ def test_another_model_is_named(home: Home) -> None:
     assert found.outcome is Outcome.IMPOSSIBLE
     assert "gradient" in found.reason
     assert "--model" in found.reason
+
+
+@pytest.mark.parametrize("here", ["style scale 1 sha256:bb", None])
+def test_another_lora_file_says_nothing_against_the_record(home: Home, here: str | None) -> None:
+    class Adapted(GradientPipeline):
+        """Has one LoRA, whose file was exchanged or removed since."""
+
+        files: str | None = "style scale 1 sha256:aa"
+
+        def describe(self, request: GenerationRequest) -> dict[str, str]:
+            if self.files is None:
+                raise InputError("loras: there is no style here")
+            return {"lora_files": self.files}
+
+    pipeline = Adapted()
+    checker = home.generator.service.open_studio(None).checker
+    service = replace(home.generator.service, open_studio=lambda _name: Studio(pipeline, checker))
+    request = GenerationRequest(
+        WORDS, 5, steps=1, width_px=256, height_px=256, loras=(LoraRef("style"),)
+    )
+    delivery = service.generate(request, lambda *_: None)
+    reproducer = replace(home.reproducer, open_pipeline=lambda _: pipeline)
+    assert reproducer(delivery.record.record_id).outcome is Outcome.EXACT
+    pipeline.files = here
+    found = reproducer(delivery.record.record_id)
+    assert found.outcome is Outcome.IMPOSSIBLE
+    assert "style" in found.reason
 
 
 def test_an_unknown_record_is_an_error(home: Home) -> None:
