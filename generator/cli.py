@@ -156,7 +156,7 @@ def _generate(
     from provenance.config import load_settings
     from provenance.errors import InputError
 
-    for path in paths if export is None else (*paths, export / "any"):
+    for path in paths if export is None else (*paths, export / paths[0].name):
         _check_writable(path)
     settings = load_settings()
     chosen = replace(settings.generator, **overrides)  # type: ignore[arg-type]  # by field name
