@@ -210,19 +210,23 @@ def _add_jobs(
         """Queues pictures; answers the job, or with `wait` its result."""
         if body.n > settings.generator.max_batch:
             raise InputError(f"n {body.n} is more than generator.max_batch allows; split it")
-        defaults = await run_in_threadpool(generator.defaults, body.model)
-        job = await run_in_threadpool(
-            admission.submit,
-            caller_of(request),
-            body.to_requests(defaults, limits=_limits(settings)),
-            idempotency_key=_checked_key(idempotency_key),
-            options=JobOptions(
-                previews_every=settings.serve.previews_every
-                if body.previews_every is None
-                else body.previews_every,
-                fingerprint=body.model_dump_json().encode(),
-            ),
-        )
+        key = _checked_key(idempotency_key)
+
+        def submit() -> Job:
+            """In a thread: reading pictures takes time."""
+            defaults = generator.defaults(body.model)
+            every = body.previews_every
+            return admission.submit(
+                caller_of(request),
+                body.to_requests(defaults, limits=_limits(settings)),
+                idempotency_key=key,
+                options=JobOptions(
+                    previews_every=settings.serve.previews_every if every is None else every,
+                    fingerprint=body.model_dump_json().encode(),
+                ),
+            )
+
+        job = await run_in_threadpool(submit)
         response.headers["Location"] = f"/v1/generations/{job.id}"
         if not wait:
             return job_view(job, request)

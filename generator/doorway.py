@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+import anyio
 import numpy as np
 from PIL import Image
+from starlette.concurrency import run_in_threadpool
 
-from generator.jobs import EventKind, JobOptions
+from generator.jobs import EventKind, JobOptions, JobState
 from generator.studios import BUNDLED
-from provenance.errors import GenerationError, InputError, RecordNotFoundError
+from provenance.errors import (
+    CancelledError,
+    GenerationError,
+    InputError,
+    RecordNotFoundError,
+)
 from provenance.imaging import decode_image
 from provenance.serving.request_log import note_records
 from provenance.types import RasterImage, parse_record_id
@@ -109,17 +117,25 @@ class Doorway:
         """A job's events until it ends; a client that goes away cancels its job.
 
         Raises:
-            GenerationError: The service stops before the job has ended.
+            GenerationError: The service stops before the job has ended. These clients are told no
+                id by which they could ask for it later, so it is cancelled too.
         """
-        async for event in self.admission.jobs.events(job.id):
-            if event is None:
-                if await request.is_disconnected():
-                    self.admission.jobs.cancel(job.id)
-                continue
-            yield event
-            if event.kind.is_final:
-                return
-        raise GenerationError(f"the service stops; job {job.id} goes on when it is back")
+        try:
+            async for event in self.admission.jobs.events(job.id):
+                if event is None:
+                    if await request.is_disconnected():
+                        await run_in_threadpool(self.admission.jobs.cancel, job.id)
+                    continue
+                yield event
+                if event.kind.is_final:
+                    return
+        except (asyncio.CancelledError, GeneratorExit):
+            # Who leaves in the middle of a stream has it torn down before it can be asked for.
+            with anyio.CancelScope(shield=True):
+                await run_in_threadpool(self.admission.jobs.cancel, job.id)
+            raise
+        await run_in_threadpool(self.admission.jobs.cancel, job.id)
+        raise GenerationError(f"the service stops; job {job.id} is cancelled")
 
     def results(self, job: Job, event: JobEvent) -> tuple[RegistryRecord, ...]:
         """What an ended job delivered.
@@ -129,6 +145,8 @@ class Doorway:
         """
         ended = self.admission.jobs.get(job.id)
         if not ended.results and event.kind is not EventKind.DONE:
+            if ended.error is None and ended.state is JobState.CANCELLED:
+                raise CancelledError("cancelled")  # before its first step
             raise ended.error or GenerationError("nothing was delivered; the log says why")
         note_records(record.record_id for record in ended.results)
         return ended.results

@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -269,9 +270,14 @@ class JobWorker:
                 self._drop(run)
             raise
         # The next jobs are rendered while the last pictures of these are still being marked.
-        for run in self._runs_of(owner):
-            self._let_go_of(run)
+        self._let_all_go(self._runs_of(owner))
         return True
+
+    def _let_all_go(self, runs: Sequence[_Run]) -> None:
+        """Every one is let go of, whatever befalls another: what stays holds its lease for ever."""
+        with ExitStack() as every:
+            for run in reversed(runs):
+                every.callback(self._let_go_of, run)
 
     def _runs_of(self, owner: str) -> Sequence[_Run]:
         return [run for run in list(self._runs.values()) if run.owner == owner]
@@ -290,6 +296,8 @@ class JobWorker:
             run.error = GenerationError(f"given up after {MAX_ATTEMPTS} attempts; see the log")
             return ()
         settled = self._jobs.settle(job.id)
+        if settled.cancel_requested:  # of an earlier worker that died, or before `_runs` knew it
+            run.cancelled.set()
         run.error = self._error_of(settled)
         try:
             requests = read_requests(*self._jobs.load(job.id))
@@ -386,7 +394,7 @@ class JobWorker:
                 task.request, report.preview(index), PreviewOf(record_id, report.done)
             )
         except Exception as error:  # noqa: BLE001  the picture itself is worth more than a preview
-            log.warning("job %s: no preview (%s)", task.run.id, error)
+            log.warning("job %s: no preview (%s)", task.run.id, _said(error))
             return
         if delivery is not None:
             data = {
@@ -470,7 +478,7 @@ class JobWorker:
             elif state is PictureState.DONE:
                 run.steps[task.number] = task.request.effective_steps
                 if error is not None:
-                    log.error("job %s: delivered, but then: %s", run.id, error)
+                    log.error("job %s: delivered, but then: %s", run.id, _said(error))
             else:
                 run.error = said
             over = run.left == 0
@@ -567,6 +575,11 @@ def _final_state(run: _Run) -> JobState:
     if run.error is not None or (run.cancelled.is_set() and run.left):
         return JobState.CANCELLED
     return JobState.DONE
+
+
+def _said(error: Exception) -> str:
+    """For the log: what foreign exceptions say may quote what they were given."""
+    return str(error) if isinstance(error, ProvenanceError) else type(error).__name__
 
 
 def _ours(job_id: str, error: Exception) -> ProvenanceError:

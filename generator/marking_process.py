@@ -19,6 +19,7 @@ from logging.handlers import QueueHandler
 from typing import IO, TYPE_CHECKING
 
 from provenance.errors import GenerationError, ProvenanceError
+from provenance.serving.safe_log import SafeFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +60,8 @@ class _LogKeeper(QueueHandler):
     def __init__(self) -> None:
         self.kept: list[logging.LogRecord] = []
         super().__init__(self.kept)  # type: ignore[arg-type]  # `enqueue` knows it is a list
+        # Traces become a part of the message here, before the service's own format sees them.
+        self.setFormatter(SafeFormatter())
 
     def enqueue(self, record: logging.LogRecord) -> None:
         self.kept.append(record)
@@ -109,7 +112,7 @@ def _reply(act: Callable[[], Delivery | None], keeper: _LogKeeper) -> Reply:
         delivery, error = None, _sendable(ours)
     except Exception as foreign:
         log.exception("marking broke")
-        what = f"{type(foreign).__name__}: {foreign}"
+        what = type(foreign).__name__
         delivery, error = (
             None,
             GenerationError(f"not delivered: marking broke ({what}); see the log"),

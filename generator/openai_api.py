@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -208,7 +209,8 @@ async def _answer(
     kind: str,
 ) -> Any:
     wanted = (body.partial_images or 0) if body.stream else 0
-    every = max(1, requests[0].effective_steps // (wanted + 1)) if wanted else 0
+    # Rounded up: each preview is an output with a record, so none is made that is not sent.
+    every = math.ceil(requests[0].effective_steps / (wanted + 1)) if wanted else 0
     job = await run_in_threadpool(
         doorway.submit, caller_of(request), requests, previews_every=every
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from generator.pipelines.inputs import choose_size
 from generator.schemas import draw_seed
@@ -133,10 +133,11 @@ class EditForm(ImagesBody):
         default=None, gt=0, le=1, description="Ours: how far it may go from the picture."
     )
 
-    @field_validator("*", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _empty_is_absent(cls, value: Any) -> Any:
-        return None if value == "" else value
+    def _empty_is_absent(cls, sent: dict[str, Any]) -> dict[str, Any]:
+        """Forms know no null: clients send an empty text for what they leave open."""
+        return {name: value for name, value in sent.items() if value != "" or name == "prompt"}
 
 
 # -- answers -------------------------------------------------------------------------------------

@@ -216,9 +216,11 @@ def _bind(
 
     def build_app() -> FastAPI:
         """Runs in the replica: models, keys and threads are its own."""
+        from provenance.serving.request_log import set_up_log
         from provenance.web import create_app
 
         prepare()
+        set_up_log(settings.serve.log_format)
         app = create_app(settings)
         name = serve.get_replica_context().replica_id.unique_id
         app.add_middleware(NamedReplica, name=name)

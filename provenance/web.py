@@ -207,7 +207,12 @@ def run_server(settings: Settings, *, host: str, port: int) -> None:
     # A client that never ends its request must not keep a stopping service up.
     patience_s = math.ceil(settings.serve.drain_s) + STOP_MARGIN_S
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=patience_s
+        app,
+        # Its lines take our format too, which leaves out what foreign exceptions say.
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=patience_s,
     )
     uvicorn.Server(config).run(sockets=[listener])
 

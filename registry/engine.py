@@ -143,7 +143,8 @@ def _make_engine(url: str, *, sqlite_mode: _SqliteMode, busy_timeout_s: float) -
             database=f"file:{quote(str(file))}", query={"mode": sqlite_mode.value, "uri": "true"}
         )
     try:
-        engine = sa.create_engine(parsed, pool_pre_ping=file is None)
+        # Parameters hold prompts, and an error's text may reach the log.
+        engine = sa.create_engine(parsed, pool_pre_ping=file is None, hide_parameters=True)
     except (NoSuchModuleError, ImportError) as error:
         raise BackendUnavailableError(
             f"the driver of {parsed.drivername} is not installed; "

@@ -503,10 +503,15 @@ class JobStore:
             JobRow.finished_at < finished_before, JobRow.state.in_(FINAL_STATES)
         )
         with writing(self._engine) as session:
-            job_ids = session.scalars(old).all()
+            count = session.scalar(select(func.count()).select_from(old.subquery())) or 0
+            # Not by a list of ids: after a long pause it would be longer than a statement may be.
             for row in (JobPictureRow, JobInputRow, JobRow):
-                session.execute(delete(row).where(row.job_id.in_(job_ids)))
-            return len(job_ids)
+                session.execute(
+                    delete(row)
+                    .where(row.job_id.in_(old))
+                    .execution_options(synchronize_session=False)
+                )
+            return count
 
     def tidy(self) -> None:
         """Takes deleted prompts out of SQLite's write-ahead log too; does nothing elsewhere."""

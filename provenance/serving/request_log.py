@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import secrets
-import traceback
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,10 +19,10 @@ from starlette.datastructures import Headers, MutableHeaders
 
 from provenance.serving import metrics
 from provenance.serving.access import CALLER, RULE
+from provenance.serving.safe_log import SafeFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -122,26 +120,7 @@ def _write(scope: Scope, notes: _Notes, status: int, seconds: float) -> None:
 # -- formats -----------------------------------------------------------------------------------
 
 
-class _SafeFormatter(logging.Formatter):
-    """Leaves keys out of every line, and out of tracebacks what an exception says.
-
-    A library's message may quote what it was given, a prompt for one. Our own errors' messages
-    never do, and reach the log as messages.
-    """
-
-    def formatException(  # noqa: N802  the standard library's name
-        self,
-        ei: tuple[type[BaseException], BaseException, TracebackType | None]
-        | tuple[None, None, None],
-    ) -> str:
-        kind, _, trace = ei
-        if os.environ.get("COUNTERMARK_DEBUG") or kind is None:
-            return super().formatException(ei)
-        frames = "".join(traceback.format_list(traceback.extract_tb(trace)))
-        return f"{frames}{kind.__name__} (what it says is shown under COUNTERMARK_DEBUG=1)"
-
-
-class TextFormatter(_SafeFormatter):
+class TextFormatter(SafeFormatter):
     """For people."""
 
     def __init__(self) -> None:
@@ -159,7 +138,7 @@ class TextFormatter(_SafeFormatter):
         return _without_keys(f"{line} {shown}" if shown else line)
 
 
-class JsonFormatter(_SafeFormatter):
+class JsonFormatter(SafeFormatter):
     """For machines: one object a line."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import io
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from provenance.config import load_settings
+from provenance.imaging import open_input
 from provenance.testing.twins_generation import GradientPipeline
+from provenance.types import InputImage
 from provenance.web import create_app
 
 CONFIG = """
@@ -187,6 +194,28 @@ def test_many_waiting_clients_do_not_starve_the_others(client: TestClient) -> No
         assert client.get("/health/ready").status_code == 200
         assert not all(one.done() for one in waiting)  # answered while they still waited
         assert {one.result() for one in waiting} == {200}
+
+
+def test_pictures_in_a_request_are_read_in_a_thread(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened_beside_a_loop = []
+
+    def open_here(data: bytes, **kinds: Any) -> InputImage:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            opened_beside_a_loop.append(False)
+        else:
+            opened_beside_a_loop.append(True)
+        return open_input(data, **kinds)
+
+    monkeypatch.setattr("generator.schemas.open_input", open_here)
+    picture = io.BytesIO()
+    Image.new("RGB", (256, 256)).save(picture, "PNG")
+    body = {**BODY, "init_image": base64.b64encode(picture.getvalue()).decode()}
+    assert client.post("/v1/generations", json=body).status_code == 202
+    assert opened_beside_a_loop == [False]  # all other requests would wait for it
 
 
 def test_the_drawn_backend_is_what_rendered(client: TestClient, delivered: dict) -> None:

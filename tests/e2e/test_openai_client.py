@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+import time
 import urllib.request
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
 from live_server import LiveServer, serve
 from PIL import Image
+from served import Served
 
 from detector.service import Depth
 from detector.wiring import build_detector
+from provenance.config import load_settings
 from provenance.imaging import open_candidate
 from provenance.types import Scope
-from registry.wiring import open_api_keys
+from registry.jobs import JobStore
+from registry.tables import JobState
+from registry.wiring import open_api_keys, open_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from provenance.types import Verdict
 
+SUPPORT = Path(__file__).resolve().parents[1] / "support"
 OURS = {"steps": 2, "seed": 5}
 SMALL = {"prompt": "a red house", "size": "256x256", "extra_body": OURS}
 
@@ -134,6 +143,15 @@ def test_edit_without_mask_takes_a_list_and_its_own_size(client: openai.OpenAI) 
     assert picture_of(answer.data[0].b64_json)[1].size == (264, 264)
 
 
+def test_a_field_of_a_form_that_is_left_empty_is_left_out(client: openai.OpenAI) -> None:
+    answer = client.images.edit(
+        image=house(),
+        prompt="in winter",
+        extra_body={"steps": 4, "seed": "", "negative_prompt": "", "size": ""},
+    )
+    assert answer.data is not None
+
+
 def test_stream_ends_with_the_picture(client: openai.OpenAI, detect: Any) -> None:
     stream = client.images.generate(
         prompt="a house",
@@ -153,6 +171,46 @@ def test_stream_ends_with_the_picture(client: openai.OpenAI, detect: Any) -> Non
         # Partial pictures leave the service too: they carry marks like any other.
         verdict = detect(picture_of(event.b64_json)[0])
         assert (verdict.origin, verdict.assurance) == ("machine_made", "registered")
+
+
+def test_no_partial_picture_is_made_that_is_not_sent(
+    server: LiveServer, client: openai.OpenAI
+) -> None:
+    with closing(open_registry(server.settings)) as store:
+        before = store.count()
+        stream = client.images.generate(
+            prompt="a house",
+            size="256x256",
+            stream=True,
+            partial_images=2,
+            extra_body={"steps": 20, "seed": 5},
+        )
+        sent = len(list(stream))
+        assert (sent, store.count() - before) == (3, 3)
+
+
+def test_a_client_that_leaves_a_stream_cancels_its_job(tmp_path: Path) -> None:
+    slow = {
+        "COUNTERMARK_GENERATOR_PIPELINE": "drawn_backend:load_slow_pipeline",
+        "PYTHONPATH": os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")]),
+    }
+    home = tmp_path / "home"
+    with Served(home, **slow) as served:
+        client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0)
+        with client.images.generate(
+            prompt="a house",
+            size="256x256",
+            stream=True,
+            partial_images=3,
+            extra_body={"steps": 400, "seed": 5},
+        ):
+            pass
+        with closing(open_registry(load_settings(environ={}, home=home))) as store:
+            rows = JobStore(store.engine)
+            deadline = time.monotonic() + 60
+            while (job := rows.list_jobs(limit=1)[0]).state is not JobState.CANCELLED:
+                assert time.monotonic() < deadline, job
+                time.sleep(0.1)
 
 
 def test_stream_of_an_edit_has_its_own_names(client: openai.OpenAI) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
 from provenance.errors import (
@@ -229,3 +230,20 @@ class JobStoreTests:
         assert jobs.forget(finished_before=border) == 1
         assert {job.id for job in jobs.list_jobs(limit=9)} == {new.id, waiting.id}
         jobs.tidy()
+
+    def test_more_old_jobs_are_forgotten_than_a_statement_takes_parameters(
+        self, jobs: JobStore, records: SqlRecordStore, clock: Clock
+    ) -> None:
+        def narrow(raw: object, _entry: object, _proxy: object) -> None:
+            if isinstance(raw, sqlite3.Connection):
+                raw.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 20)
+
+        for number in range(21):
+            jobs.cancel(jobs.add(a_job(number), max_queue=99).id)
+        waiting = jobs.add(a_job(), max_queue=99)
+        event.listen(records.engine, "checkout", narrow)
+        try:
+            assert jobs.forget(finished_before=clock.now + SOON) == 21
+        finally:
+            event.remove(records.engine, "checkout", narrow)
+        assert [job.id for job in jobs.list_jobs(limit=9)] == [waiting.id]

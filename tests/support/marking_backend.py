@@ -43,7 +43,7 @@ class TalkingMarker:
 
     def __call__(self, rendered: Rendered) -> Delivery:
         if self._says == "break":
-            raise RuntimeError("the codec broke")
+            raise RuntimeError(f"cannot mark {rendered.request.prompt}")
         if self._says == "odd":
             raise OddError("an odd", "plug-in")
         if self._says:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,11 @@ from provenance.errors import (
     InputError,
     QueueFullError,
     RecordNotFoundError,
+    RegistryUnavailableError,
 )
 from provenance.testing.twins_generation import GradientPipeline, LuminanceChecker
 from provenance.types import GenerationRequest
+from registry.jobs import JobStore
 
 REQUEST = GenerationRequest(
     prompt="a tree, PRIVATE-WORD", seed=1, steps=3, width_px=256, height_px=256
@@ -231,6 +234,42 @@ def test_cancelling_a_running_job_ends_it_between_two_steps(deployment: Deployme
     assert isinstance(found.error, CancelledError)
     assert found.results == ()
     assert deployment.pipeline.seeds == [1]
+
+
+def test_a_job_that_was_cancelled_when_its_process_was_killed_is_not_rendered(
+    deployment: Deployment,
+) -> None:
+    generator, service = deployment.build()
+    job = service.submit(seeds(1))
+    rows = JobStore(generator.store.engine)  # type: ignore[attr-defined]
+    rows.claim([job.id], owner="killed", lease_expires_at=datetime.now(UTC))
+    assert service.cancel(job.id).state is JobState.RUNNING
+    assert rows.requeue_expired() == 1
+    found = ended(deployment.start(), job)
+    assert (found.state, found.results) == (JobState.CANCELLED, ())
+    assert deployment.pipeline.seeds == []
+
+
+def test_a_job_whose_end_cannot_be_written_keeps_no_other_from_ending(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requeue, broken = JobStore.requeue, []
+
+    def fail_once(rows: JobStore, job_id: str, **kinds: object) -> bool:
+        if not broken:
+            broken.append(job_id)
+            raise RegistryUnavailableError("the disk is full")
+        return requeue(rows, job_id, **kinds)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(JobStore, "requeue", fail_once)
+    deployment.pipeline.errors = [RegistryUnavailableError("the disk is full")]
+    _, service = deployment.build(**BATCHED)
+    jobs = [service.submit(seeds(number)) for number in (1, 2)]
+    service.start()
+    deployment.running.append(service)
+    until(lambda: broken)
+    (other,) = (job for job in jobs if job.id not in broken)
+    assert ended(service, other).state is JobState.DONE
 
 
 def test_stopping_finishes_the_running_picture_and_leaves_the_rest(deployment: Deployment) -> None:

@@ -6,11 +6,15 @@ import json
 import logging
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
-from fastapi import APIRouter
+import uvicorn
+from fastapi import APIRouter, FastAPI
 from starlette.datastructures import Headers
 
+from provenance import web
+from provenance.config import load_settings
 from provenance.errors import ConfigError
 from provenance.serving.access import EVERYBODY, find_rule, needs, read_credentials, read_rules
 from provenance.serving.addresses import Proxies, bucket_name, is_loopback
@@ -190,3 +194,17 @@ def test_a_json_line_is_one_object() -> None:
     assert "\n" not in line
     assert json.loads(line)["records"] == ["aa"]
     assert json.loads(line)["level"] == "warning"
+
+
+def test_the_lines_of_the_server_itself_take_the_same_format(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    theirs = logging.getLogger("uvicorn")
+    monkeypatch.setattr(theirs, "handlers", [])
+    monkeypatch.setattr(theirs, "propagate", True)
+    monkeypatch.setattr(web, "create_app", lambda _: FastAPI())
+    monkeypatch.setattr(web, "set_up_log", lambda _: None)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda _, sockets: sockets[0].close())
+    web.run_server(load_settings(environ={}, home=tmp_path), host="127.0.0.1", port=0)
+    # It logs every unexpected error once more, with its trace.
+    assert (theirs.handlers, theirs.propagate) == ([], True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from provenance.errors import BackendUnavailableError, ConfigError, RegistryUnavailableError
@@ -81,3 +82,16 @@ def test_make_engine_names_the_extra_when_the_driver_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(BackendUnavailableError, match=r"pip install 'countermark\[postgres\]'"):
         make_engine("postgresql://me@db/registry")
+
+
+def test_an_error_does_not_quote_what_was_asked_for(tmp_path):
+    (tmp_path / "some.sqlite3").touch()
+    engine = make_engine(f"sqlite:///{tmp_path}/some.sqlite3")
+    unfit = {"prompt": {"a set, PRIVATE-WORD"}}  # no JSON
+    with (
+        pytest.raises(RegistryUnavailableError, match="cannot be used") as caught,
+        translated_errors(str(engine.url)),
+        engine.connect() as connection,
+    ):
+        connection.execute(sa.select(sa.bindparam("body", type_=sa.JSON())), {"body": unfit})
+    assert "PRIVATE-WORD" not in str(caught.value)
