@@ -24,6 +24,7 @@ __all__ = [
     "Water",
     "Weather",
     "add_filler",
+    "find_thing",
     "sample_spec",
     "split_of",
     "write_caption",
@@ -301,6 +302,15 @@ _WATER_WORDS: Mapping[Water, Sequence[str]] = {
     Water.SEA: ("the sea", "the ocean"),
 }
 _OPENINGS = ("", "", "", "a photo of ", "a picture of ", "a painting of ", "a beautiful view of ")
+
+
+def find_thing(caption: str) -> Thing | None:
+    """The subject that a caption names; None for a landscape without one."""
+    words = caption.replace(",", " ").split()
+    for thing, names in _THING_WORDS.items():
+        if any(name.split()[-1] in words for name in names):
+            return thing
+    return None
 
 
 def _choose(rng: np.random.Generator, words: Sequence[str]) -> str:

@@ -57,7 +57,15 @@ _FLOORS = tuple(
     (saturation, value) for saturation in (0.3, 0.45, 0.6, 0.75) for value in (0.25, 0.42, 0.58)
 )
 # White has no hue: the most saturation allowed, the least value.
-_WHITE_LIMITS = ((0.1, 0.6), (0.16, 0.7), (0.22, 0.5), (0.22, 0.8), (0.28, 0.4))
+_WHITE_LIMITS = (
+    (0.1, 0.6),
+    (0.12, 0.75),
+    (0.16, 0.7),
+    (0.2, 0.65),
+    (0.22, 0.5),
+    (0.22, 0.8),
+    (0.28, 0.4),
+)
 # Pink is pale red or bright purple; anything purer is one of those.
 _PINK_MOST_SATURATION = 0.8
 
