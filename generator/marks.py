@@ -32,13 +32,12 @@ from provenance.watermark.marking import (
     MarkedImage,
     embed_mark,
 )
-from provenance.watermark.payload import CODED_BITS
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from generator.inputs import InputFacts
-    from provenance.interfaces import Embedder, Hasher, WatermarkCodec
+    from provenance.interfaces import Embedder, Hasher, WatermarkScheme
     from provenance.manifest.signing import ManifestSigner
     from provenance.types import (
         GenerationRequest,
@@ -80,7 +79,7 @@ class ClaimTerms:
 class Marks:
     """Everything that turns a rendered picture into a signed asset."""
 
-    codec: WatermarkCodec
+    codec: WatermarkScheme
     key: WatermarkKey
     hasher: Hasher
     embedder: Embedder | None
@@ -160,7 +159,7 @@ class Marks:
         Raises:
             CapacityError: The picture would be too small; names the least size.
         """
-        if not self.codec.capacity_bits(request.width_px, request.height_px):
+        if not self.codec.fits(request.width_px, request.height_px):
             least = self.codec.min_side_px
             raise CapacityError(
                 f"width and height {request.width_px}x{request.height_px} are too small for the "
@@ -170,7 +169,7 @@ class Marks:
 
     def carries_record_id(self, image: RasterImage) -> bool:
         """Whether there is room for a record id; rivaGan's 32 bits hold a presence mark only."""
-        return self.codec.capacity_bits(image.width_px, image.height_px) >= CODED_BITS
+        return self.codec.holds_record_id(image.width_px, image.height_px)
 
     def label_text(self, request: GenerationRequest) -> str:
         """What the visible label says."""

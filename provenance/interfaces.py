@@ -41,7 +41,10 @@ if TYPE_CHECKING:
         RenderDefaults,
         Reservation,
         SealedInputs,
+        WatermarkEvidence,
+        WatermarkPayload,
     )
+    from provenance.watermark.payload import WatermarkKey
 
 
 class StepReport(Protocol):
@@ -207,6 +210,89 @@ class WatermarkCodec(Protocol):
             magnitude is how sure; ±1 where the library yields hard bits only. Empty when the
             picture is too small.
         """
+
+
+@runtime_checkable
+class WatermarkScheme(Protocol):
+    """Marks pictures with a payload under a key, and reads marks. Group: ``countermark.codecs``.
+
+    For marks whose carrier itself depends on the key. A codec of raw bits becomes a scheme by
+    `provenance.watermark.framed.as_scheme`.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def alg(self) -> str:
+        """Soft-binding algorithm name without the reverse-domain prefix, e.g. ``lattice.1``."""
+
+    @property
+    def min_side_px(self) -> int: ...
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """Strengths from gentle to strong."""
+
+    def fits(self, width_px: int, height_px: int) -> bool:
+        """Whether a picture of this size can carry any mark."""
+
+    def holds_record_id(self, width_px: int, height_px: int) -> bool:
+        """Whether it can carry a record id, not only a presence mark."""
+
+    def readings(self, keys: int) -> int:
+        """Words of one picture that could fit their tag by chance, for so many keys."""
+
+    def embed(
+        self,
+        image: RasterImage,
+        payload: WatermarkPayload | None,
+        *,
+        key: WatermarkKey,
+        strength: float,
+    ) -> RasterImage:
+        """Returns a copy that carries the payload; the same one for the same arguments.
+
+        Args:
+            image: Any picture that `fits`.
+            payload: None for a presence mark.
+            key: Under which to mark.
+            strength: One of `strengths`.
+
+        Raises:
+            CapacityError: The picture or the payload doesn't fit.
+            BackendUnavailableError: The library for embedding is not installed.
+        """
+
+    def read(
+        self,
+        image: RasterImage,
+        keys: Sequence[WatermarkKey],
+        *,
+        thorough: bool = False,
+        rivals: int = 0,
+    ) -> WatermarkEvidence:
+        """What the picture says under any of the keys.
+
+        Args:
+            image: Any picture.
+            keys: Current key first.
+            thorough: Takes time to undo what was done to the picture's geometry.
+            rivals: Words that other schemes compare for the same picture; the p-value counts them.
+
+        Raises:
+            BackendUnavailableError: The library for reading is not installed.
+        """
+
+    def bit_accuracy(
+        self,
+        image: RasterImage,
+        payload: WatermarkPayload | None,
+        *,
+        key: WatermarkKey,
+        strength: float,
+    ) -> float:
+        """Share of raw bits that read back right from a picture marked with these arguments."""
 
 
 @runtime_checkable

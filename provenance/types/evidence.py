@@ -16,6 +16,8 @@ __all__ = [
     "Evidence",
     "Finding",
     "ManifestEvidence",
+    "MarkGeometry",
+    "MarkRegion",
     "MatchBasis",
     "MatchTier",
     "MetadataEvidence",
@@ -50,6 +52,35 @@ class ManifestEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkRegion:
+    """Part of a picture that carries a mark, pixels from its top left corner."""
+
+    left_px: int
+    top_px: int
+    width_px: int
+    height_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class MarkGeometry:
+    """What was done to a picture since it was marked, as far as its mark tells.
+
+    Attributes:
+        mirrored: Left and right were exchanged, before anything else.
+        rotation_deg: Degrees, clockwise.
+        scale: Magnification against the size at which the whole picture would fit.
+        stretch: Width grew by this factor more than height.
+        shear: Pixels to the right per pixel down.
+    """
+
+    mirrored: bool
+    rotation_deg: float
+    scale: float
+    stretch: float
+    shear: float
+
+
+@dataclass(frozen=True, slots=True)
 class WatermarkEvidence:
     """What our own keyed mark says, before the registry is asked.
 
@@ -61,6 +92,9 @@ class WatermarkEvidence:
         record_id: Payload; None when absent or for presence marks.
         p_value: Upper bound of the probability that an unmarked picture answers so.
         key_id: Key that matched; None when absent.
+        margin: How far the payload is from being lost, 0..1; None where the codec doesn't say.
+        geometry: What was done to the picture; None where the codec doesn't say.
+        region: Where the mark was found; None where the codec doesn't say.
     """
 
     finding: Finding
@@ -69,6 +103,9 @@ class WatermarkEvidence:
     record_id: RecordId | None = None
     p_value: float | None = None
     key_id: str | None = None
+    margin: float | None = None
+    geometry: MarkGeometry | None = None
+    region: MarkRegion | None = None
     source: Literal["watermark"] = "watermark"
 
 

@@ -23,15 +23,14 @@ from provenance.types import (
     WatermarkEvidence,
     WatermarkInfo,
 )
-from provenance.watermark import payload as framing
-from provenance.watermark import statistics
+from provenance.watermark.framed import as_scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from provenance.interfaces import WatermarkCodec
-    from provenance.types import BitArray, Float32Array, WatermarkPayload
-    from provenance.watermark.payload import PayloadReading, WatermarkKey
+    from provenance.interfaces import WatermarkCodec, WatermarkScheme
+    from provenance.types import WatermarkPayload
+    from provenance.watermark.payload import WatermarkKey
 
 __all__ = [
     "MIN_BIT_ACCURACY",
@@ -87,26 +86,32 @@ class MarkReader:
         keys: The service's keys, current one first.
     """
 
-    codecs: tuple[WatermarkCodec, ...]
+    codecs: tuple[WatermarkCodec | WatermarkScheme, ...]
     keys: tuple[WatermarkKey, ...]
 
     def __post_init__(self) -> None:
         if not self.codecs or not self.keys:
             raise ConfigError("a mark reader needs at least one codec and one watermark key")
 
-    def read(self, raster: RasterImage) -> WatermarkEvidence:
+    def read(self, raster: RasterImage, *, thorough: bool = False) -> WatermarkEvidence:
         """What the picture says.
 
         PRESENT: the tag fits (or, for presence marks, enough bits do). UNREADABLE: a mark seems
         to be there but its id is lost, or a codec could not look: too small, or too flat. ABSENT:
         every codec looked properly and found nothing.
 
+        Args:
+            raster: The picture.
+            thorough: Also looks for marks of turned, scaled, mirrored or sheared pictures, where
+                the codec can; takes up to a second for a picture without a mark.
+
         Raises:
             BackendUnavailableError: A codec needs a library for reading that is not installed.
         """
         answers = []
-        for codec in self.codecs:
-            answer = self._read_codec(raster, codec)
+        for scheme in self._schemes:
+            rivals = self.readings - scheme.readings(len(self.keys))
+            answer = scheme.read(raster, self.keys, thorough=thorough, rivals=rivals)
             if answer.finding is Finding.PRESENT:
                 return answer
             answers.append(answer)
@@ -115,29 +120,11 @@ class MarkReader:
     @property
     def readings(self) -> int:
         """Readings of one picture that could turn out positive by chance."""
-        return len(self.keys) * sum(len(codec.strengths) for codec in self.codecs)
+        return sum(scheme.readings(len(self.keys)) for scheme in self._schemes)
 
-    def _read_codec(self, raster: RasterImage, codec: WatermarkCodec) -> WatermarkEvidence:
-        capacity = codec.capacity_bits(raster.width_px, raster.height_px)
-        if not capacity:
-            return WatermarkEvidence(
-                Finding.UNREADABLE,
-                f"{codec.name} cannot read a picture of {raster.width_px}x{raster.height_px} "
-                f"(it needs {codec.min_side_px} pixels on the short side)",
-                codec.name,
-            )
-        soft = np.stack([codec.extract(raster, strength=s) for s in codec.strengths])
-        if capacity < framing.CODED_BITS:
-            return _judge_presence(soft, codec=codec.name, keys=self.keys, tried=self.readings)
-        if _is_constant(soft):
-            return WatermarkEvidence(
-                Finding.UNREADABLE,
-                f"nearly every block reads the same in {codec.name}: the picture is too flat or "
-                "colourless to show a mark",
-                codec.name,
-            )
-        readings = [(r, key.key_id) for key in self.keys for r in framing.unframe(soft, key)]
-        return _judge_payload(readings, codec=codec.name, tried=self.readings)
+    @property
+    def _schemes(self) -> tuple[WatermarkScheme, ...]:
+        return tuple(as_scheme(codec) for codec in self.codecs)
 
 
 def embed_mark(
@@ -145,7 +132,7 @@ def embed_mark(
     payload: WatermarkPayload | None,
     *,
     key: WatermarkKey,
-    codec: WatermarkCodec,
+    codec: WatermarkCodec | WatermarkScheme,
     encode: Callable[[RasterImage], EncodedImage],
     decode: Callable[[EncodedImage], RasterImage],
     stress: Sequence[Callable[[RasterImage], RasterImage]] = (),
@@ -172,12 +159,12 @@ def embed_mark(
         ReadBackError: No strength within the limits could be read back.
         BackendUnavailableError: The library for embedding is not installed.
     """
-    bits = _carrier_bits(raster, payload, key=key, codec=codec)
-    reader = MarkReader((codec,), (key,))
+    scheme = as_scheme(codec)
+    reader = MarkReader((scheme,), (key,))
     best: MarkedImage | None = None
     reason = ""
-    for strength in codec.strengths:
-        marked = codec.embed(raster, bits, strength=strength)
+    for strength in scheme.strengths:
+        marked = scheme.embed(raster, payload, key=key, strength=strength)
         psnr_db = measure_psnr_db(marked, raster)
         if psnr_db < min_psnr_db:
             reason = f"strength {strength:g} would be visible ({psnr_db:.1f} dB)"
@@ -188,10 +175,10 @@ def embed_mark(
         if not _says(evidence, payload):
             reason = f"at strength {strength:g} the detector says: {evidence.reason}"
             continue
-        accuracy = _bit_accuracy(codec.extract(delivered, strength=strength), bits)
+        accuracy = scheme.bit_accuracy(delivered, payload, key=key, strength=strength)
         info = WatermarkInfo(
-            codec=codec.name,
-            alg=codec.alg,
+            codec=scheme.name,
+            alg=scheme.alg,
             key_id=key.key_id,
             strength=strength,
             carries_record_id=payload is not None,
@@ -206,12 +193,12 @@ def embed_mark(
             return best
     if best is None:
         raise ReadBackError(
-            f"the {codec.name} mark could not be read back from the encoded picture ({reason}); "
+            f"the {scheme.name} mark could not be read back from the encoded picture ({reason}); "
             "nothing is delivered: use PNG or a higher quality, or another prompt or seed"
         )
     _log.warning(
         "watermark of codec %s reads back at strength %s, but not with every margin",
-        codec.name,
+        scheme.name,
         best.info.strength,
     )
     return best
@@ -227,85 +214,9 @@ def measure_psnr_db(image: RasterImage, reference: RasterImage) -> float:
     return 100.0 if mean_square == 0 else 10.0 * math.log10(255.0**2 / mean_square)
 
 
-def _carrier_bits(
-    raster: RasterImage,
-    payload: WatermarkPayload | None,
-    *,
-    key: WatermarkKey,
-    codec: WatermarkCodec,
-) -> BitArray:
-    capacity = codec.capacity_bits(raster.width_px, raster.height_px)
-    if payload is None or not capacity:  # without capacity the codec itself says what is too small
-        return framing.frame_presence(key, capacity)
-    return framing.frame(payload, key, capacity)
-
-
 def _says(evidence: WatermarkEvidence, payload: WatermarkPayload | None) -> bool:
     wanted = None if payload is None else payload.record_id
     return evidence.finding is Finding.PRESENT and evidence.record_id == wanted
-
-
-def _bit_accuracy(soft: Float32Array, bits: BitArray) -> float:
-    return float(((soft > 0) == bits).mean())
-
-
-def _is_constant(soft: Float32Array) -> bool:
-    """Whether at every strength fewer slots vary than one coded word needs.
-
-    Live slots of a marked picture are fair coins, so the rarer value is half of them.
-    """
-    ones = (soft > 0).sum(axis=1)
-    rarer = np.minimum(ones, soft.shape[1] - ones)
-    return bool((rarer < framing.CODED_BITS // 2).all())
-
-
-def _judge_payload(
-    readings: Sequence[tuple[PayloadReading, str]], *, codec: str, tried: int
-) -> WatermarkEvidence:
-    verified = [(r, key_id) for r, key_id in readings if r.record_id is not None]
-    if verified:
-        reading, key_id = max(verified, key=lambda pair: pair[0].bit_accuracy or 0.0)
-        return WatermarkEvidence(
-            Finding.PRESENT,
-            f"our mark with record id {reading.record_id}; its keyed tag fits, and "
-            f"{reading.bit_accuracy:.0%} of the raw bits agree",
-            codec,
-            reading.record_id,
-            statistics.tag_p_value(tried),
-            key_id,
-        )
-    p_value, key_id = min(
-        (statistics.energy_p_value(r.energy, degrees=r.degrees, readings_tried=tried), key_id)
-        for r, key_id in readings
-    )
-    if p_value <= statistics.PRESENCE_P_VALUE:
-        return WatermarkEvidence(
-            Finding.UNREADABLE,
-            "a mark of this key seems to be there, but its record id cannot be read",
-            codec,
-            p_value=p_value,
-            key_id=key_id,
-        )
-    return WatermarkEvidence(Finding.ABSENT, f"no mark of our keys in {codec}", codec)
-
-
-def _judge_presence(
-    soft: Float32Array, *, codec: str, keys: tuple[WatermarkKey, ...], tried: int
-) -> WatermarkEvidence:
-    candidates = [(row, framing.frame_presence(key, row.size), key) for key in keys for row in soft]
-    p_values = [statistics.match_p_value(r, b, readings_tried=tried) for r, b, _ in candidates]
-    best = int(np.argmin(p_values))
-    if p_values[best] > statistics.PRESENCE_P_VALUE:
-        return WatermarkEvidence(Finding.ABSENT, f"no presence mark of our keys in {codec}", codec)
-    row, bits, key = candidates[best]
-    return WatermarkEvidence(
-        Finding.PRESENT,
-        f"our presence mark: {_bit_accuracy(row, bits):.0%} of {bits.size} bits agree; "
-        "it names no record",
-        codec,
-        p_value=p_values[best],
-        key_id=key.key_id,
-    )
 
 
 def _rank(answer: WatermarkEvidence) -> int:

@@ -50,8 +50,10 @@ __all__ = [
     "TAG_BITS",
     "PayloadReading",
     "WatermarkKey",
+    "check_word",
     "frame",
     "frame_presence",
+    "make_word",
     "unframe",
 ]
 
@@ -187,11 +189,22 @@ def _energy(sums: _Real, squares: _Real) -> tuple[float, int]:
     return float((sums[read] ** 2 / squares[read]).sum()), int(read.sum())
 
 
+def make_word(payload: WatermarkPayload, key: WatermarkKey) -> BitArray:
+    """(96,) bool: the record id and its tag under a key, before coding."""
+    return np.concatenate([payload.bits, _tag_bits(payload.record_id, key)])
+
+
+def check_word(word: BitArray, key: WatermarkKey) -> RecordId | None:
+    """The record id of a decoded word, (96,) bool; None when its tag does not fit."""
+    record_id = RecordId(np.packbits(word[:ID_BITS]).tobytes().hex())
+    return record_id if np.array_equal(word[ID_BITS:], _tag_bits(record_id, key)) else None
+
+
 def _judge_word(
     word: BitArray, *, soft: Float32Array, key: WatermarkKey, energy: tuple[float, int]
 ) -> PayloadReading:
-    record_id = RecordId(np.packbits(word[:ID_BITS]).tobytes().hex())
-    if not np.array_equal(word[ID_BITS:], _tag_bits(record_id, key)):
+    record_id = check_word(word, key)
+    if record_id is None:
         return PayloadReading(None, *energy, None)
     sent = frame(WatermarkPayload(record_id), key, soft.size)
     return PayloadReading(record_id, *energy, float(((soft > 0) == sent).mean()))

@@ -6,25 +6,25 @@ import secrets
 from typing import TYPE_CHECKING
 
 from provenance.plugins import load_backend
+from provenance.watermark.framed import as_scheme
 from provenance.watermark.keyfile import make_key_file, read_key_file
 
 if TYPE_CHECKING:
     from provenance.config import Settings
-    from provenance.interfaces import WatermarkCodec
+    from provenance.interfaces import WatermarkScheme
     from provenance.watermark.marking import MarkReader
     from provenance.watermark.payload import WatermarkKey
 
 __all__ = ["build_codec", "build_mark_reader", "open_current_key"]
 
 
-def build_codec(settings: Settings) -> WatermarkCodec:
+def build_codec(settings: Settings) -> WatermarkScheme:
     """The codec that marks what is generated.
 
     Raises:
         UnknownBackendError: No such codec is installed.
     """
-    codec: WatermarkCodec = load_backend("countermark.codecs", settings.watermark.codec)()
-    return codec
+    return as_scheme(load_backend("countermark.codecs", settings.watermark.codec)())
 
 
 def open_current_key(settings: Settings) -> WatermarkKey:

@@ -1,0 +1,279 @@
+"""The codec ``lattice``: a keyed mark of our own that survives what pictures go through.
+
+Needs no weights and no cv2. `lattice_carrier` says where the mark lives, `lattice_embedding` writes
+it, `lattice_lines` and `lattice_reading` read it at a known geometry, `lattice_search` finds the
+geometry. Specification for third parties: docs/spec/lattice-mark.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from provenance.errors import CapacityError
+from provenance.types import Finding, MarkGeometry, MarkRegion, RasterImage, WatermarkEvidence
+from provenance.watermark import coding, statistics
+from provenance.watermark.codecs.lattice_canvas import (
+    find_frame,
+    fold,
+    scaled_luma,
+    tile_lines,
+    whiten,
+)
+from provenance.watermark.codecs.lattice_carrier import (
+    CANONICAL_PX,
+    TILE_PX,
+    make_carrier,
+    slot_of,
+)
+from provenance.watermark.codecs.lattice_embedding import WORK_PX, write_waves
+from provenance.watermark.codecs.lattice_geometry import Geometry
+from provenance.watermark.codecs.lattice_lines import Lines
+from provenance.watermark.codecs.lattice_magnitudes import MagnitudeMap
+from provenance.watermark.codecs.lattice_reading import Attempts, Reading, read_lines
+from provenance.watermark.codecs.lattice_search import Search
+from provenance.watermark.codecs.lattice_spectrum import Spectrum
+from provenance.watermark.payload import make_word
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from provenance.types import RecordId, WatermarkPayload
+    from provenance.watermark.payload import WatermarkKey
+
+__all__ = ["LatticeCodec"]
+
+_MIN_SIDE_PX = 256
+
+_SEARCHED_ASPECT = 3.0
+"""A thorough search looks at the middle of longer pictures: its cost is bounded."""
+
+_FLAT_LEVELS = 0.05
+"""Deviation of luma in grey levels below which a picture is constant: it has nothing to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    reading: Reading
+    key: WatermarkKey
+    geometry: Geometry
+    region: MarkRegion
+
+
+@dataclass(frozen=True, slots=True)
+class LatticeCodec:
+    """Writes and reads the lattice mark; see `interfaces.WatermarkScheme`.
+
+    Attributes:
+        budget_s: Seconds that a thorough reading may take; what is found by then is answered.
+    """
+
+    name: str = "lattice"
+    alg: str = "lattice.1"
+    min_side_px: int = _MIN_SIDE_PX
+    strengths: tuple[float, ...] = (0.8, 1.0, 1.25, 1.55)
+    budget_s: float = 4.0
+
+    def holds_record_id(self, width_px: int, height_px: int) -> bool:
+        """Whether a picture of this size carries a mark; every mark holds a record id."""
+        return min(width_px, height_px) >= _MIN_SIDE_PX
+
+    def fits(self, width_px: int, height_px: int) -> bool:
+        """As `holds_record_id`."""
+        return self.holds_record_id(width_px, height_px)
+
+    def embed(
+        self,
+        image: RasterImage,
+        payload: WatermarkPayload | None,
+        *,
+        key: WatermarkKey,
+        strength: float,
+    ) -> RasterImage:
+        """Returns a copy that carries the payload.
+
+        Raises:
+            CapacityError: The picture is too small, or there is no payload.
+        """
+        self._check(image)
+        if payload is None:
+            raise CapacityError("the lattice mark always carries a record id; give a payload")
+        carrier = make_carrier(key)
+        coded = coding.encode_bits(make_word(payload, key))
+        start = _start_of(payload.record_id, key)
+        waves = carrier.waves(slot_of(payload.record_id), coded, start)
+        return write_waves(image, carrier, waves, strength=strength)
+
+    def _check(self, image: RasterImage) -> None:
+        if not self.fits(image.width_px, image.height_px):
+            raise CapacityError(
+                f"{self.name} needs at least {_MIN_SIDE_PX} pixels on the short side, but the "
+                f"picture is {image.width_px}x{image.height_px}: render it larger"
+            )
+
+    def bit_accuracy(
+        self,
+        image: RasterImage,
+        payload: WatermarkPayload | None,
+        *,
+        key: WatermarkKey,
+        strength: float,
+    ) -> float:
+        """Share of coded bits that read back right, 0..1; 0 when the payload does not."""
+        del strength
+        reading = _read_direct(image, key, Attempts())
+        right = payload is not None and reading.record_id == payload.record_id
+        return reading.bit_accuracy or 0.0 if right else 0.0
+
+    def readings(self, keys: int) -> int:
+        """Words of a direct reading: two slots of the picture and of what its border leaves."""
+        return 4 * keys
+
+    def read(
+        self,
+        image: RasterImage,
+        keys: Sequence[WatermarkKey],
+        *,
+        thorough: bool = False,
+        rivals: int = 0,
+    ) -> WatermarkEvidence:
+        """What the picture says; `thorough` looks for rotation, scale, mirror, stretch and shear.
+
+        PRESENT: the tag fits. UNREADABLE: pilots of a key are there beyond doubt, but no id; or
+        the picture is constant or too small to look. ABSENT: looked properly, found nothing.
+        """
+        if min(image.width_px, image.height_px) < _MIN_SIDE_PX // 4:
+            return self._unreadable(
+                f"{image.width_px}x{image.height_px} pixels are too few to look for a mark"
+            )
+        if float(scaled_luma(image, 64).std()) < _FLAT_LEVELS:
+            return self._unreadable("the picture is one flat colour: it can show no mark")
+        attempts = Attempts(words=rivals)
+        best: _Found | None = None
+        for found in self._look(image, keys, attempts, thorough=thorough):
+            if best is None or found.reading.rank > best.reading.rank:
+                best = found
+            if best.reading.record_id is not None:
+                break
+        return self._answer(best, attempts)
+
+    def _look(
+        self,
+        image: RasterImage,
+        keys: Sequence[WatermarkKey],
+        attempts: Attempts,
+        *,
+        thorough: bool,
+    ) -> Iterator[_Found]:
+        whole = MarkRegion(0, 0, image.width_px, image.height_px)
+        yield from _look_direct(image, keys, attempts, whole)
+        frame = find_frame(image)
+        if frame != whole:
+            inner = RasterImage(
+                np.ascontiguousarray(
+                    image.pixels[
+                        frame.top_px : frame.top_px + frame.height_px,
+                        frame.left_px : frame.left_px + frame.width_px,
+                    ]
+                )
+            )
+            yield from _look_direct(inner, keys, attempts, frame)
+        if not thorough:
+            return
+        deadline = time.monotonic() + self.budget_s
+        yield from _look_everywhere(image, keys, attempts, whole, deadline)
+
+    def _answer(self, best: _Found | None, attempts: Attempts) -> WatermarkEvidence:
+        if best is None:
+            return WatermarkEvidence(Finding.ABSENT, "there is no key to look with", self.name)
+        reading, key_id = best.reading, best.key.key_id
+        if reading.record_id is not None:
+            return WatermarkEvidence(
+                Finding.PRESENT,
+                f"our mark with record id {reading.record_id}; its keyed tag fits, and "
+                f"{reading.bit_accuracy:.0%} of the coded bits agree",
+                self.name,
+                reading.record_id,
+                reading.tag_p_value(attempts),
+                key_id,
+                margin=reading.margin,
+                geometry=_describe(best.geometry),
+                region=best.region,
+            )
+        p_value = reading.sync_p_value(attempts)
+        if p_value <= statistics.PRESENCE_P_VALUE:
+            return WatermarkEvidence(
+                Finding.UNREADABLE,
+                "a mark of this key seems to be there, but its record id cannot be read",
+                self.name,
+                p_value=p_value,
+                key_id=key_id,
+                geometry=_describe(best.geometry),
+                region=best.region,
+            )
+        return WatermarkEvidence(
+            Finding.ABSENT, f"no mark of our keys in {self.name}", self.name, p_value=p_value
+        )
+
+    def _unreadable(self, reason: str) -> WatermarkEvidence:
+        return WatermarkEvidence(Finding.UNREADABLE, reason, self.name)
+
+
+def _start_of(record_id: RecordId, key: WatermarkKey) -> tuple[float, float]:
+    """Where the tile begins: another place for every record, so that pictures do not add up."""
+    draw = hashlib.shake_256(key.derive("lattice/start") + bytes.fromhex(record_id)).digest(4)
+    down, across = np.frombuffer(draw, dtype="<u2") * (TILE_PX / 2**16)
+    return float(down), float(across)
+
+
+def _read_direct(image: RasterImage, key: WatermarkKey, attempts: Attempts) -> Reading:
+    white = whiten(scaled_luma(image, WORK_PX), WORK_PX)
+    tile = fold(white, TILE_PX * WORK_PX // CANONICAL_PX)
+    carrier = make_carrier(key)
+    lines = Lines(tile_lines(tile, carrier.points), tile_lines(tile, carrier.empty))
+    return read_lines(lines, carrier, key, attempts)
+
+
+def _look_direct(
+    image: RasterImage, keys: Sequence[WatermarkKey], attempts: Attempts, region: MarkRegion
+) -> Iterator[_Found]:
+    white = whiten(scaled_luma(image, WORK_PX), WORK_PX)
+    tile = fold(white, TILE_PX * WORK_PX // CANONICAL_PX)
+    for key in keys:
+        carrier = make_carrier(key)
+        lines = Lines(tile_lines(tile, carrier.points), tile_lines(tile, carrier.empty))
+        yield _Found(read_lines(lines, carrier, key, attempts), key, Geometry(), region)
+
+
+def _look_everywhere(
+    image: RasterImage,
+    keys: Sequence[WatermarkKey],
+    attempts: Attempts,
+    region: MarkRegion,
+    deadline: float,
+) -> Iterator[_Found]:
+    white = whiten(scaled_luma(image, CANONICAL_PX), CANONICAL_PX)
+    most = round(_SEARCHED_ASPECT * CANONICAL_PX)
+    first = [max(0, side - most) // 2 for side in white.shape]
+    white = white[first[0] : first[0] + most, first[1] : first[1] + most]
+    spectrum, magnitudes = Spectrum(white), MagnitudeMap(white)
+    for key in keys:
+        carrier = make_carrier(key)
+        search = Search(spectrum, magnitudes, carrier, attempts)
+        for match in search.run(lambda: time.monotonic() > deadline):
+            lines = search.lines(match.geometry)
+            yield _Found(read_lines(lines, carrier, key, attempts), key, match.geometry, region)
+
+
+def _describe(geometry: Geometry) -> MarkGeometry:
+    return MarkGeometry(
+        mirrored=geometry.mirrored,
+        rotation_deg=float(np.degrees(geometry.angle)),
+        scale=geometry.scale,
+        stretch=geometry.stretch,
+        shear=geometry.shear,
+    )

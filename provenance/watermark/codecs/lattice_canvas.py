@@ -1,0 +1,138 @@
+"""A picture as the lattice mark sees it: luma at canonical size, its activity, and whitened.
+
+Whitening makes of a picture what a correlator wants: equal noise everywhere. The picture's own
+structure is taken off (what a Gaussian blur keeps), and what remains is divided by the square of
+its local deviation: once because noise is that strong there, once because the mark is embedded in
+proportion to it, so a pixel counts by amplitude over noise power (a matched filter).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from scipy import fft, ndimage
+
+from provenance.types import MarkRegion, RasterImage
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from provenance.types import Float32Array
+    from provenance.watermark.codecs.lattice_carrier import Complex64Array
+
+__all__ = [
+    "activity",
+    "canonical_shape",
+    "find_frame",
+    "fold",
+    "scaled_luma",
+    "tile_lines",
+    "whiten",
+]
+
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+"""ITU-R BT.601, as in JPEG (JFIF 1.02): what compression keeps best."""
+
+
+_EVEN_LEVELS = 1.5
+"""Deviation within a row of border, grey levels: what compression leaves of an even one."""
+
+_LEAST_FRAME = 0.2
+"""Share of a side that must be left, or the border is taken for part of the picture."""
+
+
+def canonical_shape(height: int, width: int, side: int) -> tuple[int, int]:
+    """Height and width with the short side at ``side``."""
+    scale = side / min(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def scaled_luma(image: RasterImage, side: int) -> Float32Array:
+    """Luma in grey levels, short side scaled to ``side``: (h, w) float32."""
+    pixels = image.pixels
+    height, width = pixels.shape[:2]
+    shape = canonical_shape(height, width, side)
+    factor = min(height // shape[0], width // shape[1])
+    source = Image.fromarray(pixels)
+    if factor >= 4:
+        # Box averages down to about twice the size wanted cost little and round by a fraction of
+        # a level; the last step filters properly.
+        source = source.reduce(factor // 2)
+    luma = np.asarray(source).astype(np.float32) @ _LUMA
+    if luma.shape == shape:
+        return luma
+    resized = Image.fromarray(luma).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
+    return np.asarray(resized)
+
+
+def find_frame(image: RasterImage) -> MarkRegion:
+    """What is left of a picture without even borders: letterboxes, screenshots' margins, captions.
+
+    A row or column is border while it hardly differs from its outer neighbour and within itself.
+    """
+    step = max(1, max(image.width_px, image.height_px) // 1024)
+    luma = image.pixels[::step, ::step].astype(np.float32) @ _LUMA
+    top, bottom = _busy_span(luma)
+    left, right = _busy_span(luma[top:bottom].T)
+    if bottom - top < _LEAST_FRAME * len(luma) or right - left < _LEAST_FRAME * luma.shape[1]:
+        return MarkRegion(0, 0, image.width_px, image.height_px)
+    region_left, region_top = left * step, top * step
+    return MarkRegion(
+        region_left,
+        region_top,
+        min(right * step, image.width_px) - region_left,
+        min(bottom * step, image.height_px) - region_top,
+    )
+
+
+def _busy_span(luma: Float32Array) -> tuple[int, int]:
+    """First row that isn't even, and the one after the last."""
+    busy = np.flatnonzero(luma.std(axis=1) > _EVEN_LEVELS)
+    return (int(busy[0]), int(busy[-1]) + 1) if busy.size else (0, len(luma))
+
+
+def fold(plane: Float32Array, tile: int) -> Float32Array:
+    """Adds up all tiles of a plane: (tile, tile)."""
+    rows, columns = (-(-side // tile) for side in plane.shape)
+    whole = np.zeros((rows * tile, columns * tile), dtype=np.float32)
+    whole[: plane.shape[0], : plane.shape[1]] = plane
+    folded: Float32Array = whole.reshape(rows, tile, columns, tile).sum(axis=(0, 2))
+    return folded
+
+
+def tile_lines(tile: Float32Array, points: npt.NDArray[np.intp]) -> Complex64Array:
+    """Lines of a folded plane at lattice points, (n, 2): (n,) complex64."""
+    transform = fft.fft2(tile)
+    side = len(tile)
+    lines: Complex64Array = transform[points[:, 0] % side, points[:, 1] % side]
+    return lines
+
+
+def _blur(plane: Float32Array, sigma: float) -> Float32Array:
+    blurred: Float32Array = ndimage.gaussian_filter(plane, sigma, mode="nearest", truncate=3.0)
+    return blurred
+
+
+def activity(luma: Float32Array, side: int) -> Float32Array:
+    """Local deviation in grey levels: the smaller one of two windows, so that the flat side of an
+    edge counts as flat. Windows are in canonical pixels; ``side`` says how many ``luma`` has."""
+    scale = side / 512
+    detail = luma - _blur(luma, 3.0 * scale)
+    squares = np.square(detail)
+    near = _blur(squares, 3.0 * scale)
+    far = _blur(squares, 7.0 * scale)
+    return np.sqrt(np.minimum(near, far))
+
+
+def whiten(
+    luma: Float32Array, side: int, *, offset: float = 2.0, clip: float = 3.0
+) -> Float32Array:
+    """Whitens luma: (h, w) float32, mean square about 1, at most ``clip``."""
+    scale = side / 512
+    detail = luma - _blur(luma, 4.0 * scale)
+    deviation = np.sqrt(_blur(np.square(detail), 4.0 * scale)) + offset
+    white = detail / np.square(deviation)
+    spread = float(np.sqrt(np.mean(np.square(white)))) or 1.0
+    return np.clip(white / spread, -clip, clip).astype(np.float32)

@@ -1,0 +1,95 @@
+"""From lines to a record id: synchronise, demodulate, decode, and believe only what the tag proves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from provenance.watermark import coding, statistics
+from provenance.watermark.codecs import lattice_lines
+from provenance.watermark.codecs.lattice_carrier import slot_of
+from provenance.watermark.payload import check_word
+
+if TYPE_CHECKING:
+    from provenance.types import BitArray, Float32Array, RecordId
+    from provenance.watermark.codecs.lattice_carrier import Carrier
+    from provenance.watermark.codecs.lattice_lines import Lines, Sync
+    from provenance.watermark.payload import WatermarkKey
+
+__all__ = ["Attempts", "Reading", "read_lines"]
+
+_WORTH_DECODING = 4.9
+"""Pilot statistic from which decoding is tried. One unmarked picture in a hundred reaches it; marks
+below it were never read."""
+
+
+@dataclass(slots=True)
+class Attempts:
+    """What was tried on one picture so far; every bound counts it.
+
+    Attributes:
+        geometries: Geometries, windows and keys whose pilots were looked at.
+        words: Words decoded and compared with their tag.
+    """
+
+    geometries: int = 0
+    words: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one key says of one geometry.
+
+    Attributes:
+        sync: Start, slot and pilot statistic.
+        record_id: None when the tag does not fit.
+        margin: Correlation of the soft bits with the payload's coded bits, 0..1; about 0.55 is the
+            least that decodes. None without payload.
+        bit_accuracy: Share of coded bits whose soft sum has the right sign; None without payload.
+    """
+
+    sync: Sync
+    record_id: RecordId | None = None
+    margin: float | None = None
+    bit_accuracy: float | None = None
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Orders readings: one with a payload first, then by pilots."""
+        return self.record_id is not None, self.sync.statistic
+
+    def sync_p_value(self, attempts: Attempts) -> float:
+        """Bound that an unmarked picture's pilots agree so well."""
+        return lattice_lines.pilot_bound(self.sync.statistic, geometries=attempts.geometries)
+
+    def tag_p_value(self, attempts: Attempts) -> float:
+        """Bound that an unmarked picture yields any word whose tag fits."""
+        return statistics.tag_p_value(attempts.words)
+
+
+def read_lines(lines: Lines, carrier: Carrier, key: WatermarkKey, attempts: Attempts) -> Reading:
+    """Reads one geometry under one key."""
+    attempts.geometries += 1
+    sync = lattice_lines.synchronise(lines, carrier)
+    if sync.statistic < _WORTH_DECODING:
+        return Reading(sync)
+    soft = np.stack(
+        [
+            lattice_lines.demodulate(lines, carrier, start=sync.start, slot=slot)
+            for slot in sync.slots
+        ]
+    )
+    attempts.words += len(soft)
+    for word, bits, slot in zip(coding.decode_soft(soft), soft, sync.slots, strict=True):
+        record_id = check_word(word, key)
+        if record_id is not None and slot_of(record_id) == slot:
+            return _describe(sync, record_id, word, bits)
+    return Reading(sync)
+
+
+def _describe(sync: Sync, record_id: RecordId, word: BitArray, soft: Float32Array) -> Reading:
+    agreement = np.where(coding.encode_bits(word), soft, -soft)
+    norm = float(np.sqrt(np.square(agreement).sum() * agreement.size))
+    return Reading(sync, record_id, float(agreement.sum()) / norm, float((agreement > 0).mean()))
