@@ -10,6 +10,7 @@ whose magnitude is how sure the reader is, on any scale that is the same for all
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -20,7 +21,7 @@ from provenance.errors import InputError
 if TYPE_CHECKING:
     from provenance.types import BitArray, Float32Array
 
-__all__ = ["CONSTRAINT_LENGTH", "GENERATORS", "RATE", "decode_soft", "encode_bits"]
+__all__ = ["CONSTRAINT_LENGTH", "GENERATORS", "RATE", "decode_list", "decode_soft", "encode_bits"]
 
 _Real: TypeAlias = npt.NDArray[np.floating]
 
@@ -114,8 +115,47 @@ def decode_soft(soft: _Real) -> BitArray:
     if words.ndim != 2 or words.shape[-1] % RATE or length < _MEMORY:
         raise InputError(f"soft coded bits must come as (B, 4 L) with L >= 8, not {soft.shape}")
     wrap = min(_WRAP_STEPS, length)
-    decoded = _search(_gains(words, wrap))[:, wrap : wrap + length]
+    trellis = _search(_gains(words, wrap))
+    decoded = _trace_back(trellis, np.arange(len(words)))[0][:, wrap : wrap + length]
     return decoded if soft.ndim == 2 else decoded[0]
+
+
+def decode_list(soft: _Real, count: int) -> BitArray:
+    """Finds several likely words, for a tag to choose from.
+
+    The best path through the trellis comes first. The others leave it once, where the branch that
+    lost was closest to winning: what noise changes is nearly always one such detour.
+
+    Args:
+        soft: (4 L,) real.
+        count: How many words, 1..L.
+
+    Returns:
+        (count, L) bool, most likely first.
+
+    Raises:
+        InputError: The length is no multiple of 4, or too short.
+
+    Source: Seshadri and Sundberg, "List Viterbi decoding algorithms with applications", IEEE Trans.
+    Communications 42(2/3/4), 1994, section III, cut off after the first detour.
+    """
+    length = soft.size // RATE
+    if soft.ndim != 1 or soft.size % RATE or length < _MEMORY:
+        raise InputError(f"soft coded bits must come as (4 L,) with L >= 8, not {soft.shape}")
+    wrap = min(_WRAP_STEPS, length)
+    trellis = _search(_gains(soft[None], wrap))
+    only = np.zeros(1, dtype=np.intp)
+    plain, states = _trace_back(trellis, only)
+    best = plain[:, wrap : wrap + length]
+    # One turn around the circle, with half a wrap of the future to judge its last steps by.
+    steps = np.arange(length) + wrap + wrap // 2
+    close = trellis.lead[steps, 0, states[0, steps]]
+    detours = steps[np.argsort(close, kind="stable")[: count - 1]]
+    bits, _ = _trace_back(trellis, np.zeros(len(detours), dtype=np.intp), detours)
+    # A detour lies before its step: the turn that ends there holds all of it.
+    first = np.maximum(detours + 1 - length, 0)
+    places = (np.arange(length) + wrap - first[:, None]) % length + first[:, None]
+    return np.concatenate([best, np.take_along_axis(bits, places, axis=1)])
 
 
 def _gains(words: _Real, wrap: int) -> Float32Array:
@@ -126,26 +166,59 @@ def _gains(words: _Real, wrap: int) -> Float32Array:
     return np.ascontiguousarray(correlation[:, :, _BRANCHES])
 
 
-def _search(gains: Float32Array) -> BitArray:
-    """(B, T) bool bits of the best path through each word's trellis."""
+@dataclass(frozen=True, slots=True)
+class _Trellis:
+    """The survivors of a search.
+
+    Attributes:
+        came_from_odd: (T, B, 256) bool, which of its two predecessors each state came from.
+        lead: (T, B, 256) float32, by how much that one won.
+        last: (B,) best last state.
+    """
+
+    came_from_odd: BitArray
+    lead: Float32Array
+    last: npt.NDArray[np.intp]
+
+
+def _search(gains: Float32Array) -> _Trellis:
+    """Finds the best path to every state at every step."""
     steps, batch = gains.shape[:2]
     metric = np.zeros((batch, 1, _STATES // 2, 2), dtype=np.float32)
-    came_from_odd = np.empty((steps, batch, _STATES), dtype=np.bool_)
+    lead = np.empty((steps, batch, _STATES), dtype=np.float32)
     for step in range(steps):
         candidates = gains[step] + metric
         even, odd = candidates[..., 0], candidates[..., 1]
-        came_from_odd[step] = (odd > even).reshape(batch, _STATES)
+        np.subtract(odd, even, out=lead[step].reshape(even.shape))
         best = np.maximum(even, odd).reshape(batch, 1, _STATES // 2, 2)
         metric = best - best[:, :, :1, :1]  # keeps float32 exact over long words
-    return _trace_back(came_from_odd, metric.reshape(batch, _STATES).argmax(axis=1))
+    last = metric.reshape(batch, _STATES).argmax(axis=1)
+    return _Trellis(lead > 0, np.abs(lead), last)
 
 
-def _trace_back(came_from_odd: BitArray, last_state: npt.NDArray[np.intp]) -> BitArray:
-    steps, batch, _ = came_from_odd.shape
-    bits = np.empty((batch, steps), dtype=np.bool_)
-    rows = np.arange(batch)
-    state = last_state
+def _trace_back(
+    trellis: _Trellis,
+    words: npt.NDArray[np.intp],
+    detours: npt.NDArray[np.intp] | None = None,
+) -> tuple[BitArray, npt.NDArray[np.intp]]:
+    """Follows survivors back from the best last state.
+
+    Args:
+        trellis: What `_search` found.
+        words: (R,) which word of the batch each row follows.
+        detours: (R,) step at which each row takes the branch that lost.
+
+    Returns:
+        (R, T) bits, and (R, T) the states that they lead to.
+    """
+    came_from_odd = trellis.came_from_odd
+    steps = len(came_from_odd)
+    states = np.empty((len(words), steps), dtype=np.intp)
+    state = trellis.last[words]
     for step in range(steps - 1, -1, -1):
-        bits[:, step] = state >> (_MEMORY - 1)
-        state = ((state << 1) & (_STATES - 1)) | came_from_odd[step, rows, state]
-    return bits
+        states[:, step] = state
+        odd = came_from_odd[step, words, state]
+        if detours is not None:
+            odd = odd ^ (detours == step)
+        state = ((state << 1) & (_STATES - 1)) | odd
+    return (states >> (_MEMORY - 1)).astype(np.bool_), states

@@ -130,8 +130,8 @@ class LatticeCodec:
         return reading.bit_accuracy or 0.0 if right else 0.0
 
     def readings(self, keys: int) -> int:
-        """Words of a direct reading: two slots of the picture and of what its border leaves."""
-        return 4 * keys
+        """Words whose tag other codecs must count: the budget's, a sixteenth each."""
+        return 4
 
     def read(
         self,
@@ -152,7 +152,8 @@ class LatticeCodec:
             )
         if float(scaled_luma(image, 64).std()) < _FLAT_LEVELS:
             return self._unreadable("the picture is one flat colour: it can show no mark")
-        attempts = Attempts(words=rivals)
+        attempts = Attempts()
+        del rivals
         best: _Found | None = None
         for found in self._look(image, keys, attempts, thorough=thorough):
             if best is None or found.reading.rank > best.reading.rank:
@@ -198,7 +199,7 @@ class LatticeCodec:
                 f"{reading.bit_accuracy:.0%} of the coded bits agree",
                 self.name,
                 reading.record_id,
-                reading.tag_p_value(attempts),
+                attempts.p_value,
                 key_id,
                 margin=reading.margin,
                 geometry=_describe(best.geometry),

@@ -43,8 +43,14 @@ _LOG_STEP = math.log(_MAX_FREQUENCY / _MIN_FREQUENCY) / (_RADII - 1)
 _SCALES = (0.45, 2.9)
 """Scales looked for: outside, too few lines stay within the frequencies above."""
 
-_NEIGHBOURHOOD = 41
-_STRONGEST = 3.5
+_NEIGHBOURHOOD, _SMOOTHING, _STRONGEST = 21, 0.7, 3.5
+"""Samples over which power is levelled, width of the smoothing in samples, and where levelled
+magnitudes are capped. A line is four samples wide."""
+
+_TAPERED_SHARE = 0.1
+"""Of each side, for the windows' slopes. Wider ones (Hann's) find fewer marks in busy pictures: a
+whitened picture has no strong lines whose leaking would matter, and area is worth more."""
+
 _NOISE_MEAN = math.sqrt(math.pi) / 2
 """Mean magnitude of noise of power 1 (Rayleigh)."""
 
@@ -58,12 +64,12 @@ class MagnitudeMap:
 
     def __init__(self, white: Float32Array) -> None:
         self._shape = [fft.next_fast_len(2 * side, real=True) for side in white.shape]
-        down, across = (np.hanning(side + 2)[1:-1].astype(np.float32) for side in white.shape)
+        down, across = (_taper(side) for side in white.shape)
         windowed = white * down[:, None] * across
         power = np.square(np.abs(fft.rfft2(windowed, s=self._shape)))
         level = ndimage.uniform_filter(power, _NEIGHBOURHOOD, mode=("wrap", "reflect"))
         even = np.minimum(np.sqrt(power / (level + 1e-9)), _STRONGEST)
-        smooth = ndimage.gaussian_filter(even, 1.0, mode=("wrap", "reflect"), truncate=3.0)
+        smooth = ndimage.gaussian_filter(even, _SMOOTHING, mode=("wrap", "reflect"), truncate=3.0)
         self._map = (smooth - _NOISE_MEAN).astype(np.float32)
 
     def read(self, frequencies: _Real) -> Float32Array:
@@ -113,6 +119,14 @@ def _sharpen(magnitudes: MagnitudeMap, carrier: Carrier, geometry: Geometry) -> 
         strength = magnitudes.read(line_frequencies(matrices, carrier.points)).sum(axis=-1)
         geometry = around[int(strength.argmax())]
     return geometry
+
+
+def _taper(side: int) -> Float32Array:
+    """(side,) window: 1 in the middle, raised cosines at both ends (Tukey)."""
+    slope = max(1, round(_TAPERED_SHARE * side / 2))
+    ends = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
+    window: Float32Array = np.square(np.sin(np.minimum(ends / slope, 1.0) * (np.pi / 2)))
+    return window.astype(np.float32)
 
 
 @lru_cache(maxsize=1)

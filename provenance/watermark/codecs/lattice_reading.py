@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.watermark import coding, statistics
+from provenance.watermark import coding
 from provenance.watermark.codecs import lattice_lines
 from provenance.watermark.codecs.lattice_carrier import slot_of
-from provenance.watermark.payload import check_word
+from provenance.watermark.payload import TAG_BITS, check_word
 
 if TYPE_CHECKING:
     from provenance.types import BitArray, Float32Array, RecordId
@@ -24,18 +25,42 @@ _WORTH_DECODING = 4.9
 """Pilot statistic from which decoding is tried. One unmarked picture in a hundred reaches it; marks
 below it were never read."""
 
+_LIST = 24
+"""Words tried for one slot of one geometry: beyond, hardly one is ever right."""
+
+_PROOF_BITS = TAG_BITS + 4
+"""What must agree by chance for a false word: its tag, and its slot with the pilots'."""
+
+_BUDGET = 64.0
+"""Words a picture may be asked for: 64 * 2**-36 is below one false id in a thousand million."""
+
 
 @dataclass(slots=True)
 class Attempts:
     """What was tried on one picture so far; every bound counts it.
 
+    A word costs 1, or, where pilots agree better than chance allows, the bound of that chance:
+    before such a word could be false, the pilots must have agreed by chance, too.
+
     Attributes:
         geometries: Geometries, windows and keys whose pilots were looked at.
-        words: Words decoded and compared with their tag.
+        words: Price of all words compared with their tag.
     """
 
     geometries: int = 0
-    words: int = 0
+    words: float = 0.0
+
+    def afford(self, statistic: float) -> int:
+        """Pays for as many words as the budget has left, at most `_LIST`; answers how many."""
+        price = lattice_lines.pilot_bound(statistic, geometries=self.geometries)
+        count = min(_LIST, int((_BUDGET - self.words) / max(price, 1e-3)))
+        self.words += count * price
+        return count
+
+    @property
+    def p_value(self) -> float:
+        """Bound that an unmarked picture yields any word that passes."""
+        return min(1.0, math.ldexp(self.words, -_PROOF_BITS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +89,6 @@ class Reading:
         """Bound that an unmarked picture's pilots agree so well."""
         return lattice_lines.pilot_bound(self.sync.statistic, geometries=attempts.geometries)
 
-    def tag_p_value(self, attempts: Attempts) -> float:
-        """Bound that an unmarked picture yields any word whose tag fits."""
-        return statistics.tag_p_value(attempts.words)
-
 
 def read_lines(lines: Lines, carrier: Carrier, key: WatermarkKey, attempts: Attempts) -> Reading:
     """Reads one geometry under one key."""
@@ -75,17 +96,15 @@ def read_lines(lines: Lines, carrier: Carrier, key: WatermarkKey, attempts: Atte
     sync = lattice_lines.synchronise(lines, carrier)
     if sync.statistic < _WORTH_DECODING:
         return Reading(sync)
-    soft = np.stack(
-        [
-            lattice_lines.demodulate(lines, carrier, start=sync.start, slot=slot)
-            for slot in sync.slots
-        ]
-    )
-    attempts.words += len(soft)
-    for word, bits, slot in zip(coding.decode_soft(soft), soft, sync.slots, strict=True):
-        record_id = check_word(word, key)
-        if record_id is not None and slot_of(record_id) == slot:
-            return _describe(sync, record_id, word, bits)
+    for slot in sync.slots:
+        soft = lattice_lines.demodulate(lines, carrier, start=sync.start, slot=slot)
+        count = attempts.afford(sync.statistic)
+        if not count:
+            break
+        for word in coding.decode_list(soft, count):
+            record_id = check_word(word, key)
+            if record_id is not None and slot_of(record_id) == slot:
+                return _describe(sync, record_id, word, soft)
     return Reading(sync)
 
 
