@@ -2,7 +2,7 @@
 
 Needs no weights and no cv2. `lattice_carrier` says where the mark lives, `lattice_embedding` writes
 it, `lattice_lines` and `lattice_reading` read it at a known geometry, `lattice_search` finds the
-geometry. Specification for third parties: docs/spec/lattice-mark.md.
+geometry.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from provenance.watermark.codecs.lattice_embedding import WORK_PX, write_waves
 from provenance.watermark.codecs.lattice_geometry import Geometry
 from provenance.watermark.codecs.lattice_lines import Lines
 from provenance.watermark.codecs.lattice_magnitudes import MagnitudeMap
-from provenance.watermark.codecs.lattice_reading import Attempts, Reading, read_lines
+from provenance.watermark.codecs.lattice_reading import WORDS_COUNTED, Attempts, Reading, read_lines
 from provenance.watermark.codecs.lattice_search import Search
 from provenance.watermark.codecs.lattice_spectrum import Spectrum
 from provenance.watermark.payload import make_word
@@ -130,8 +130,9 @@ class LatticeCodec:
         return reading.bit_accuracy or 0.0 if right else 0.0
 
     def readings(self, keys: int) -> int:
-        """Words whose tag other codecs must count: the budget's, a sixteenth each."""
-        return 4
+        """What other codecs must count: a picture's budget of words, whatever the keys."""
+        del keys
+        return WORDS_COUNTED
 
     def read(
         self,
@@ -152,8 +153,7 @@ class LatticeCodec:
             )
         if float(scaled_luma(image, 64).std()) < _FLAT_LEVELS:
             return self._unreadable("the picture is one flat colour: it can show no mark")
-        attempts = Attempts()
-        del rivals
+        attempts = Attempts(rivals=rivals)
         best: _Found | None = None
         for found in self._look(image, keys, attempts, thorough=thorough):
             if best is None or found.reading.rank > best.reading.rank:

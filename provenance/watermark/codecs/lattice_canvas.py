@@ -116,8 +116,10 @@ def _blur(plane: Float32Array, sigma: float) -> Float32Array:
 
 
 def activity(luma: Float32Array, side: int) -> Float32Array:
-    """Local deviation in grey levels: the smaller one of two windows, so that the flat side of an
-    edge counts as flat. Windows are in canonical pixels; ``side`` says how many ``luma`` has."""
+    """Local deviation in grey levels, (h, w), of luma whose short side has ``side`` pixels.
+
+    The smaller one of two windows, so that the flat side of an edge counts as flat.
+    """
     scale = side / 512
     detail = luma - _blur(luma, 3.0 * scale)
     squares = np.square(detail)

@@ -51,10 +51,10 @@ _Index: TypeAlias = npt.NDArray[np.intp]
 Complex64Array: TypeAlias = npt.NDArray[np.complex64]
 
 CANONICAL_PX = 512
-"""Short side at which every picture is marked and read: a resize that keeps aspect costs nothing."""
+"""Short side at which pictures are marked and read: a resize that keeps aspect costs nothing."""
 
 TILE_PX = 128
-"""Period of the mark in canonical pixels: sixteen tiles in a square picture, two in a crop of 1/8."""
+"""Period of the mark in canonical pixels: sixteen tiles in a square picture."""
 
 SLOTS = 16
 

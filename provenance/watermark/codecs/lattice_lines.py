@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +92,8 @@ def _limited(lines: Complex64Array) -> Complex64Array:
 def _turn(points: npt.NDArray[np.intp], start: tuple[float, float]) -> Complex64Array:
     """Phase factors that move the tile's start from ``start`` to 0."""
     angle = (points[:, 0] * start[0] + points[:, 1] * start[1]) * (2 * np.pi / TILE_PX)
-    return np.exp(1j * angle).astype(np.complex64)
+    factors: Complex64Array = np.exp(1j * angle).astype(np.complex64)
+    return factors
 
 
 def half_plane(
@@ -134,8 +135,9 @@ def start_grid(pilots: Complex64Array, carrier: Carrier) -> tuple[Float32Array, 
 def pilot_statistics(pilots: Complex64Array, carrier: Carrier) -> Float32Array:
     """(B,) best pilots' sum over all starts, in deviations, for (B, pilots) lines."""
     sums, power = start_grid(pilots, carrier)
-    best: Float32Array = sums.reshape(len(sums), -1).max(axis=1)
-    return best / np.sqrt(np.maximum(power / 2, 1e-30))
+    best = sums.reshape(len(sums), -1).max(axis=1)
+    statistics: Float32Array = best / np.sqrt(np.maximum(power / 2, np.float32(1e-30)))
+    return statistics
 
 
 def synchronise(lines: Lines, carrier: Carrier) -> Sync:
@@ -205,7 +207,8 @@ def noise_power(lines: Lines, carrier: Carrier) -> Float32Array:
     """(n,) expected squared magnitude of each used line if the mark were not there."""
     power = np.square(np.abs(lines.empty))
     power = np.minimum(power, _EMPTY_OUTLIER * np.median(power))
-    return np.maximum(_neighbours(carrier) @ power, 1e-20).astype(np.float32)
+    near: Float32Array = np.maximum(_neighbours(carrier) @ power, np.float32(1e-20))
+    return near
 
 
 def demodulate(

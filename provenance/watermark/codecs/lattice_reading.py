@@ -1,4 +1,4 @@
-"""From lines to a record id: synchronise, demodulate, decode, and believe only what the tag proves."""
+"""From lines to a record id: synchronise, demodulate, decode; believe only what the tag proves."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from provenance.watermark import coding
 from provenance.watermark.codecs import lattice_lines
 from provenance.watermark.codecs.lattice_carrier import slot_of
 from provenance.watermark.payload import TAG_BITS, check_word
+from provenance.watermark.statistics import tag_p_value
 
 if TYPE_CHECKING:
     from provenance.types import BitArray, Float32Array, RecordId
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from provenance.watermark.codecs.lattice_lines import Lines, Sync
     from provenance.watermark.payload import WatermarkKey
 
-__all__ = ["Attempts", "Reading", "read_lines"]
+__all__ = ["WORDS_COUNTED", "Attempts", "Reading", "read_lines"]
 
 _WORTH_DECODING = 4.9
 """Pilot statistic from which decoding is tried. One unmarked picture in a hundred reaches it; marks
@@ -28,11 +29,18 @@ below it were never read."""
 _LIST = 24
 """Words tried for one slot of one geometry: beyond, hardly one is ever right."""
 
+_FEW = 6
+"""Words tried where pilots prove nothing."""
+
 _PROOF_BITS = TAG_BITS + 4
 """What must agree by chance for a false word: its tag, and its slot with the pilots'."""
 
-_BUDGET = 64.0
-"""Words a picture may be asked for: 64 * 2**-36 is below one false id in a thousand million."""
+_BUDGET = 60.0
+"""Price of the words that a picture may be asked for. With the lists that cost next to nothing it
+stays below 64, and 64 * 2**-36 is below one false id in a thousand million."""
+
+WORDS_COUNTED = 64 >> (_PROOF_BITS - TAG_BITS)
+"""The budget, in words that are proved by a tag of 32 bits alone."""
 
 
 @dataclass(slots=True)
@@ -45,22 +53,28 @@ class Attempts:
     Attributes:
         geometries: Geometries, windows and keys whose pilots were looked at.
         words: Price of all words compared with their tag.
+        rivals: Words that other codecs compare with a tag of 32 bits for the same picture.
     """
 
     geometries: int = 0
     words: float = 0.0
+    rivals: int = 0
 
     def afford(self, statistic: float) -> int:
-        """Pays for as many words as the budget has left, at most `_LIST`; answers how many."""
+        """Pays for as many words as pilots so good are worth; answers how many.
+
+        Where they prove a mark, a whole list costs next to nothing. Where they do not, a few words
+        are tried while the budget lasts.
+        """
         price = lattice_lines.pilot_bound(statistic, geometries=self.geometries)
-        count = min(_LIST, int((_BUDGET - self.words) / max(price, 1e-3)))
+        count = _LIST if price * _LIST < 1 else min(_FEW, int(_BUDGET - self.words))
         self.words += count * price
         return count
 
     @property
     def p_value(self) -> float:
-        """Bound that an unmarked picture yields any word that passes."""
-        return min(1.0, math.ldexp(self.words, -_PROOF_BITS))
+        """Bound that an unmarked picture yields any word that passes, here or elsewhere."""
+        return min(1.0, math.ldexp(self.words, -_PROOF_BITS) + tag_p_value(self.rivals))
 
 
 @dataclass(frozen=True, slots=True)

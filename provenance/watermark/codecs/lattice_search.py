@@ -2,8 +2,8 @@
 
 Three steps, each far narrower than the one before:
 
-1. *Candidates*: rotations and scales from magnitudes (`lattice_magnitudes`); where these are blind,
-   scans over scale and over stretch.
+1. *Candidates*: right angles and mirrors; rotations and scales from magnitudes
+   (`lattice_magnitudes`); where these are blind, scans over scale and over stretch.
 2. *Phases*. Only in a picture marked under this key do the pilots' phases agree.
 3. *Refinement* of what agrees best, shear and stretch included, until nothing moves any more.
 
@@ -23,7 +23,6 @@ from provenance.watermark.codecs import lattice_lines
 from provenance.watermark.codecs.lattice_geometry import Geometry, line_frequencies
 from provenance.watermark.codecs.lattice_lines import Lines
 from provenance.watermark.codecs.lattice_magnitudes import MagnitudeMap, candidates
-from provenance.watermark.codecs.lattice_spectrum import Spectrum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from provenance.types import Float32Array
     from provenance.watermark.codecs.lattice_carrier import Carrier
     from provenance.watermark.codecs.lattice_reading import Attempts
+    from provenance.watermark.codecs.lattice_spectrum import Spectrum
 
 __all__ = ["Match", "Search"]
 
@@ -43,7 +43,7 @@ _SURE = 6.3
 best reaches 5.2 on average and 6 hardly ever."""
 
 _LOG_STEP = 0.0045
-"""Steps of the scans: at half a step off, pilots at the picture's edge are a fifth of a wave off."""
+"""Steps of the scans: half a step moves the edge of a picture by a tenth of the shortest wave."""
 
 _SCAN_SCALES = (0.9, 2.3)
 _SCAN_STRETCHES = (0.74, 1.36)
@@ -76,6 +76,7 @@ class Search:
             is_late: Asked now and then; ends the search when true.
         """
         steps: tuple[Iterable[Geometry], ...] = (
+            _quarter_turns(),
             candidates(self._magnitudes, self._carrier, _CANDIDATES),
             _scan_scales(),
             _scan_stretches(),
@@ -139,13 +140,30 @@ def _around(geometry: Geometry, reach: float) -> Sequence[Geometry]:
             replace(geometry, scale=geometry.scale * (1 + sign * _GROWTH)),
             replace(geometry, stretch=geometry.stretch * (1 + sign * _STRETCH)),
             replace(geometry, shear=geometry.shear + sign * _SHEAR),
+            _grown(geometry, 1 + sign * _STRETCH),
+            _grown(geometry, 1 + sign * _STRETCH, down=True),
         ]
     return around
 
 
+def _grown(geometry: Geometry, factor: float, *, down: bool = False) -> Geometry:
+    """Longer by a factor in one direction only: its scale and its stretch change together."""
+    root = math.sqrt(factor)
+    scale, stretch = geometry.scale * root, geometry.stretch * (1 / factor if down else factor)
+    return replace(geometry, scale=scale, stretch=stretch)
+
+
 def _steps(limits: tuple[float, float]) -> Float32Array:
     low, high = (math.log(limit) for limit in limits)
-    return np.exp(np.arange(low, high, _LOG_STEP)).astype(np.float32)
+    steps: Float32Array = np.exp(np.arange(low, high, _LOG_STEP)).astype(np.float32)
+    return steps
+
+
+def _quarter_turns() -> Iterator[Geometry]:
+    """Turned by a right angle, mirrored, or both; upside down is tried with each."""
+    for mirrored in (False, True):
+        for angle in (0.0, math.pi / 2):
+            yield Geometry(mirrored=mirrored, angle=angle)
 
 
 def _scan_scales() -> Iterator[Geometry]:

@@ -26,7 +26,7 @@ __all__ = ["Spectrum"]
 _Complex: TypeAlias = npt.NDArray[np.complex64]
 
 _WIDTH = 4
-"""Samples read along each axis; with twofold oversampling the error is a thousandth of the noise."""
+"""Samples read along each axis: with twofold oversampling, errors are thousandths of the noise."""
 
 _BETA = 2.34 * _WIDTH
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provenance.errors import InputError
-from provenance.watermark.coding import GENERATORS, RATE, decode_soft, encode_bits
+from provenance.watermark.coding import GENERATORS, RATE, decode_list, decode_soft, encode_bits
 
 words = st.lists(st.booleans(), min_size=8, max_size=120).map(lambda w: np.array(w, dtype=np.bool_))
 
@@ -97,3 +97,35 @@ def test_refuses_impossible_lengths(shape):
 def test_refuses_words_shorter_than_the_memory():
     with pytest.raises(InputError):
         encode_bits(np.zeros(7, dtype=np.bool_))
+
+
+def test_a_list_begins_with_the_best_word_and_holds_others():
+    rng = np.random.default_rng(3)
+    word = rng.random(96) < 0.5
+    soft = 2.0 * encode_bits(word) - 1 + rng.normal(size=384)
+    words = decode_list(soft, 16)
+    assert words.shape == (16, 96)
+    assert np.array_equal(words[0], decode_soft(soft))
+    assert len(np.unique(words, axis=0)) == 16
+
+
+def test_a_list_finds_words_that_the_best_guess_misses():
+    rng = np.random.default_rng(4)
+    best = listed = 0
+    for _ in range(40):
+        word = rng.random(96) < 0.5
+        soft = 0.68 * (2.0 * encode_bits(word) - 1) + rng.normal(size=384)
+        words = decode_list(soft, 24)
+        best += np.array_equal(words[0], word)
+        listed += bool((words == word).all(axis=1).any())
+    assert listed >= best + 3
+
+
+def test_a_list_of_one_is_the_best_word():
+    soft = np.random.default_rng(5).normal(size=384)
+    assert np.array_equal(decode_list(soft, 1)[0], decode_soft(soft))
+
+
+def test_a_list_refuses_odd_lengths():
+    with pytest.raises(InputError, match="4 L"):
+        decode_list(np.zeros(383), 4)
