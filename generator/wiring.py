@@ -32,7 +32,12 @@ from provenance.manifest.selftest import run_self_test
 from provenance.manifest.wiring import build_manifest_signer, build_trust
 from provenance.plugins import load_backend
 from provenance.watermark.keyfile import read_key_file
-from provenance.watermark.wiring import build_codec, build_mark_reader, open_current_key
+from provenance.watermark.wiring import (
+    build_codec,
+    build_mark_reader,
+    open_codec,
+    open_current_key,
+)
 from registry.jobs import JobStore
 from registry.wiring import open_asset_store, open_input_vault, open_registry
 
@@ -149,8 +154,7 @@ def build_reproducer(settings: Settings, *, model: str | None = None) -> Reprodu
         key = keys.get(info.key_id)
         if key is None:
             return None
-        codec = load_backend("countermark.codecs", info.codec)()
-        return replace(marks, codec=codec, key=key)
+        return replace(marks, codec=open_codec(info.codec), key=key)
 
     return Reproducer(
         store=open_registry(settings),

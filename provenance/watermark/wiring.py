@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from provenance.watermark.marking import MarkReader
     from provenance.watermark.payload import WatermarkKey
 
-__all__ = ["build_codec", "build_mark_reader", "open_current_key"]
+__all__ = ["build_codec", "build_mark_reader", "open_codec", "open_current_key"]
 
 
 def build_codec(settings: Settings) -> WatermarkScheme:
@@ -24,7 +24,16 @@ def build_codec(settings: Settings) -> WatermarkScheme:
     Raises:
         UnknownBackendError: No such codec is installed.
     """
-    return as_scheme(load_backend("countermark.codecs", settings.watermark.codec)())
+    return open_codec(settings.watermark.codec)
+
+
+def open_codec(name: str) -> WatermarkScheme:
+    """A codec by its name, or by ``module:attribute``.
+
+    Raises:
+        UnknownBackendError: No such codec is installed.
+    """
+    return as_scheme(load_backend("countermark.codecs", name)())
 
 
 def open_current_key(settings: Settings) -> WatermarkKey:
@@ -53,5 +62,5 @@ def build_mark_reader(settings: Settings) -> MarkReader | None:
     if not settings.watermark.key_file and not settings.watermark_key_file.exists():
         return None
     names = dict.fromkeys((settings.watermark.codec, *settings.watermark.read_codecs))
-    codecs = tuple(load_backend("countermark.codecs", name)() for name in names)
+    codecs = tuple(open_codec(name) for name in names)
     return MarkReader(codecs, read_key_file(settings.watermark_key_file))
