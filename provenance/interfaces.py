@@ -163,14 +163,8 @@ class SafetyChecker(Protocol):
         """
 
 
-@runtime_checkable
-class WatermarkCodec(Protocol):
-    """Hides raw carrier bits in pixels and reads them back softly. Group: ``countermark.codecs``.
-
-    A codec knows nothing of records, keys' tags or error correction: `provenance.watermark.payload`
-    frames the payload into carrier bits, and presence is judged by
-    `provenance.watermark.statistics`, never by the codec.
-    """
+class WatermarkTraits(Protocol):
+    """What every kind of watermark says of itself."""
 
     @property
     def name(self) -> str: ...
@@ -185,6 +179,16 @@ class WatermarkCodec(Protocol):
     @property
     def strengths(self) -> tuple[float, ...]:
         """Strengths from gentle to strong; the reader tries each one that changes the reading."""
+
+
+@runtime_checkable
+class WatermarkCodec(WatermarkTraits, Protocol):
+    """Hides raw carrier bits in pixels and reads them back softly. Group: ``countermark.codecs``.
+
+    A codec knows nothing of records, keys' tags or error correction: `provenance.watermark.payload`
+    frames the payload into carrier bits, and presence is judged by
+    `provenance.watermark.statistics`, never by the codec.
+    """
 
     def capacity_bits(self, width_px: int, height_px: int) -> int:
         """Number of carrier bits in a picture of this size; 0 when it is too small."""
@@ -213,26 +217,12 @@ class WatermarkCodec(Protocol):
 
 
 @runtime_checkable
-class WatermarkScheme(Protocol):
+class WatermarkScheme(WatermarkTraits, Protocol):
     """Marks pictures with a payload under a key, and reads marks. Group: ``countermark.codecs``.
 
     For marks whose carrier itself depends on the key. A codec of raw bits becomes a scheme by
     `provenance.watermark.framed.as_scheme`.
     """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def alg(self) -> str:
-        """Soft-binding algorithm name without the reverse-domain prefix, e.g. ``lattice.1``."""
-
-    @property
-    def min_side_px(self) -> int: ...
-
-    @property
-    def strengths(self) -> tuple[float, ...]:
-        """Strengths from gentle to strong."""
 
     def fits(self, width_px: int, height_px: int) -> bool:
         """Whether a picture of this size can carry any mark."""

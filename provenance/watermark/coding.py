@@ -111,13 +111,22 @@ def decode_soft(soft: _Real) -> BitArray:
     circular Viterbi algorithm for decoding generalized tailbiting convolutional codes", 1994.
     """
     words = np.atleast_2d(soft)
-    length = words.shape[-1] // RATE
-    if words.ndim != 2 or words.shape[-1] % RATE or length < _MEMORY:
-        raise InputError(f"soft coded bits must come as (B, 4 L) with L >= 8, not {soft.shape}")
-    wrap = min(_WRAP_STEPS, length)
+    length, wrap = _check_words(words)
     trellis = _search(_gains(words, wrap))
     decoded = _trace_back(trellis, np.arange(len(words)))[0][:, wrap : wrap + length]
     return decoded if soft.ndim == 2 else decoded[0]
+
+
+def _check_words(words: _Real) -> tuple[int, int]:
+    """Bits of each word, and steps decoded again before and after it.
+
+    Raises:
+        InputError: The length is no multiple of 4, or too short.
+    """
+    length = words.shape[-1] // RATE
+    if words.ndim != 2 or words.shape[-1] % RATE or length < _MEMORY:
+        raise InputError(f"soft coded bits must come as (B, 4 L) with L >= 8, not {words.shape}")
+    return length, min(_WRAP_STEPS, length)
 
 
 def decode_list(soft: _Real, count: int) -> BitArray:
@@ -139,17 +148,14 @@ def decode_list(soft: _Real, count: int) -> BitArray:
     Source: Seshadri and Sundberg, "List Viterbi decoding algorithms with applications", IEEE Trans.
     Communications 42(2/3/4), 1994, section III, cut off after the first detour.
     """
-    length = soft.size // RATE
-    if soft.ndim != 1 or soft.size % RATE or length < _MEMORY:
-        raise InputError(f"soft coded bits must come as (4 L,) with L >= 8, not {soft.shape}")
-    wrap = min(_WRAP_STEPS, length)
+    length, wrap = _check_words(soft[None])
     trellis = _search(_gains(soft[None], wrap))
     only = np.zeros(1, dtype=np.intp)
     plain, states = _trace_back(trellis, only)
     best = plain[:, wrap : wrap + length]
     # One turn around the circle, with half a wrap of the future to judge its last steps by.
     steps = np.arange(length) + wrap + wrap // 2
-    close = trellis.lead[steps, 0, states[0, steps]]
+    close = np.abs(trellis.odd_lead[steps, 0, states[0, steps]])
     detours = steps[np.argsort(close, kind="stable")[: count - 1]]
     bits, _ = _trace_back(trellis, np.zeros(len(detours), dtype=np.intp), detours)
     # A detour lies before its step: the turn that ends there holds all of it.
@@ -171,13 +177,12 @@ class _Trellis:
     """The survivors of a search.
 
     Attributes:
-        came_from_odd: (T, B, 256) bool, which of its two predecessors each state came from.
-        lead: (T, B, 256) float32, by how much that one won.
+        odd_lead: (T, B, 256) float32, by how much each state's odd predecessor won over its even
+            one; negative where it lost.
         last: (B,) best last state.
     """
 
-    came_from_odd: BitArray
-    lead: Float32Array
+    odd_lead: Float32Array
     last: npt.NDArray[np.intp]
 
 
@@ -185,15 +190,14 @@ def _search(gains: Float32Array) -> _Trellis:
     """Finds the best path to every state at every step."""
     steps, batch = gains.shape[:2]
     metric = np.zeros((batch, 1, _STATES // 2, 2), dtype=np.float32)
-    lead = np.empty((steps, batch, _STATES), dtype=np.float32)
+    odd_lead = np.empty((steps, batch, _STATES), dtype=np.float32)
     for step in range(steps):
         candidates = gains[step] + metric
         even, odd = candidates[..., 0], candidates[..., 1]
-        np.subtract(odd, even, out=lead[step].reshape(even.shape))
+        np.subtract(odd, even, out=odd_lead[step].reshape(even.shape))
         best = np.maximum(even, odd).reshape(batch, 1, _STATES // 2, 2)
         metric = best - best[:, :, :1, :1]  # keeps float32 exact over long words
-    last = metric.reshape(batch, _STATES).argmax(axis=1)
-    return _Trellis(lead > 0, np.abs(lead), last)
+    return _Trellis(odd_lead, metric.reshape(batch, _STATES).argmax(axis=1))
 
 
 def _trace_back(
@@ -211,13 +215,12 @@ def _trace_back(
     Returns:
         (R, T) bits, and (R, T) the states that they lead to.
     """
-    came_from_odd = trellis.came_from_odd
-    steps = len(came_from_odd)
+    steps = len(trellis.odd_lead)
     states = np.empty((len(words), steps), dtype=np.intp)
     state = trellis.last[words]
     for step in range(steps - 1, -1, -1):
         states[:, step] = state
-        odd = came_from_odd[step, words, state]
+        odd = trellis.odd_lead[step, words, state] > 0
         if detours is not None:
             odd = odd ^ (detours == step)
         state = ((state << 1) & (_STATES - 1)) | odd

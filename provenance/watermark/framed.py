@@ -93,7 +93,7 @@ class FramedCodec:
         """See `interfaces.WatermarkScheme`; a raw codec has nothing more to try when `thorough`."""
         del thorough
         codec = self.codec
-        tried = len(keys) * len(codec.strengths) + rivals
+        tried = self.readings(len(keys)) + rivals
         capacity = codec.capacity_bits(image.width_px, image.height_px)
         if not capacity:
             return WatermarkEvidence(

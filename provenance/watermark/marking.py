@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -88,10 +88,12 @@ class MarkReader:
 
     codecs: tuple[WatermarkCodec | WatermarkScheme, ...]
     keys: tuple[WatermarkKey, ...]
+    _schemes: tuple[WatermarkScheme, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.codecs or not self.keys:
             raise ConfigError("a mark reader needs at least one codec and one watermark key")
+        object.__setattr__(self, "_schemes", tuple(as_scheme(codec) for codec in self.codecs))
 
     def read(self, raster: RasterImage, *, thorough: bool = False) -> WatermarkEvidence:
         """What the picture says.
@@ -121,10 +123,6 @@ class MarkReader:
     def readings(self) -> int:
         """Readings of one picture that could turn out positive by chance."""
         return sum(scheme.readings(len(self.keys)) for scheme in self._schemes)
-
-    @property
-    def _schemes(self) -> tuple[WatermarkScheme, ...]:
-        return tuple(as_scheme(codec) for codec in self.codecs)
 
 
 def embed_mark(

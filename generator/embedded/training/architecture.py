@@ -9,7 +9,7 @@ Sizes are chosen for two CPU cores: 20 guided steps on 32x32 latents and one dec
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import (
@@ -166,9 +166,9 @@ def save_pipeline(
 
 def _forget_origin(config: Path) -> None:
     """Drops the path that a part was loaded from: it speaks of the machine that exported it."""
-    settings = json.loads(config.read_text(encoding="utf-8"))
+    settings = _read_config(config)
     settings.pop("_name_or_path", None)
-    config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    _write_config(config, settings)
 
 
 def _load_text_encoder_as_float32(config: Path) -> None:
@@ -177,6 +177,13 @@ def _load_text_encoder_as_float32(config: Path) -> None:
     NOTE: transformers 5 loads in the saved precision by default, diffusers 0.42 in float32, so a
     folder saved in half precision would otherwise mix the two and fail on a CPU.
     """
-    settings = json.loads(config.read_text(encoding="utf-8"))
-    settings["dtype"] = "float32"
+    _write_config(config, _read_config(config) | {"dtype": "float32"})
+
+
+def _read_config(config: Path) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+    return settings
+
+
+def _write_config(config: Path, settings: dict[str, Any]) -> None:
     config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

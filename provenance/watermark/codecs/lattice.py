@@ -19,9 +19,9 @@ from provenance.types import Finding, MarkGeometry, MarkRegion, RasterImage, Wat
 from provenance.watermark import coding, statistics
 from provenance.watermark.codecs.lattice_canvas import (
     find_frame,
-    fold,
+    folded_spectrum,
+    pick_lines,
     scaled_luma,
-    tile_lines,
     whiten,
 )
 from provenance.watermark.codecs.lattice_carrier import (
@@ -30,7 +30,7 @@ from provenance.watermark.codecs.lattice_carrier import (
     make_carrier,
     slot_of,
 )
-from provenance.watermark.codecs.lattice_embedding import WORK_PX, write_waves
+from provenance.watermark.codecs.lattice_embedding import write_waves
 from provenance.watermark.codecs.lattice_geometry import Geometry
 from provenance.watermark.codecs.lattice_lines import Lines
 from provenance.watermark.codecs.lattice_magnitudes import MagnitudeMap
@@ -125,9 +125,10 @@ class LatticeCodec:
     ) -> float:
         """Share of coded bits that read back right, 0..1; 0 when the payload does not."""
         del strength
-        reading = _read_direct(image, key, Attempts())
-        right = payload is not None and reading.record_id == payload.record_id
-        return reading.bit_accuracy or 0.0 if right else 0.0
+        whole = MarkRegion(0, 0, image.width_px, image.height_px)
+        (found,) = _look_direct(image, (key,), Attempts(), whole)
+        right = payload is not None and found.reading.record_id == payload.record_id
+        return found.reading.bit_accuracy or 0.0 if right else 0.0
 
     def readings(self, keys: int) -> int:
         """What other codecs must count: a picture's budget of words, whatever the keys."""
@@ -174,14 +175,9 @@ class LatticeCodec:
         yield from _look_direct(image, keys, attempts, whole)
         frame = find_frame(image)
         if frame != whole:
-            inner = RasterImage(
-                np.ascontiguousarray(
-                    image.pixels[
-                        frame.top_px : frame.top_px + frame.height_px,
-                        frame.left_px : frame.left_px + frame.width_px,
-                    ]
-                )
-            )
+            rows = slice(frame.top_px, frame.top_px + frame.height_px)
+            columns = slice(frame.left_px, frame.left_px + frame.width_px)
+            inner = RasterImage(image.pixels[rows, columns])
             yield from _look_direct(inner, keys, attempts, frame)
         if not thorough:
             return
@@ -231,22 +227,13 @@ def _start_of(record_id: RecordId, key: WatermarkKey) -> tuple[float, float]:
     return float(down), float(across)
 
 
-def _read_direct(image: RasterImage, key: WatermarkKey, attempts: Attempts) -> Reading:
-    white = whiten(scaled_luma(image, WORK_PX), WORK_PX)
-    tile = fold(white, TILE_PX * WORK_PX // CANONICAL_PX)
-    carrier = make_carrier(key)
-    lines = Lines(tile_lines(tile, carrier.points), tile_lines(tile, carrier.empty))
-    return read_lines(lines, carrier, key, attempts)
-
-
 def _look_direct(
     image: RasterImage, keys: Sequence[WatermarkKey], attempts: Attempts, region: MarkRegion
 ) -> Iterator[_Found]:
-    white = whiten(scaled_luma(image, WORK_PX), WORK_PX)
-    tile = fold(white, TILE_PX * WORK_PX // CANONICAL_PX)
+    spectrum = folded_spectrum(image)
     for key in keys:
         carrier = make_carrier(key)
-        lines = Lines(tile_lines(tile, carrier.points), tile_lines(tile, carrier.empty))
+        lines = Lines(pick_lines(spectrum, carrier.points), pick_lines(spectrum, carrier.empty))
         yield _Found(read_lines(lines, carrier, key, attempts), key, Geometry(), region)
 
 

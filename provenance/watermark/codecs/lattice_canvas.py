@@ -15,6 +15,7 @@ from PIL import Image
 from scipy import fft, ndimage
 
 from provenance.types import MarkRegion, RasterImage
+from provenance.watermark.codecs.lattice_carrier import CANONICAL_PX, TILE_PX
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -23,18 +24,23 @@ if TYPE_CHECKING:
     from provenance.watermark.codecs.lattice_carrier import Complex64Array
 
 __all__ = [
+    "WORK_PX",
     "activity",
     "canonical_shape",
     "find_frame",
-    "fold",
+    "folded_spectrum",
+    "pick_lines",
+    "resize_plane",
     "scaled_luma",
-    "tile_lines",
     "whiten",
 ]
 
+WORK_PX = 256
+"""Short side at which activity is measured and direct reading works: the highest line of the mark
+has 2.6 pixels per wave there, and everything costs a quarter."""
+
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """ITU-R BT.601, as in JPEG (JFIF 1.02): what compression keeps best."""
-
 
 _EVEN_LEVELS = 1.5
 """Deviation within a row of border, grey levels: what compression leaves of an even one."""
@@ -60,17 +66,21 @@ def scaled_luma(image: RasterImage, side: int) -> Float32Array:
         # Box averages down to about twice the size wanted cost little and round by a fraction of
         # a level; the last step filters properly.
         source = source.reduce(factor // 2)
-    luma = np.asarray(source).astype(np.float32) @ _LUMA
-    if luma.shape == shape:
-        return luma
-    resized = Image.fromarray(luma).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
+    return resize_plane(np.asarray(source).astype(np.float32) @ _LUMA, shape)
+
+
+def resize_plane(plane: Float32Array, shape: tuple[int, int]) -> Float32Array:
+    """Resizes (h, w) float32 to another height and width; filters where it shrinks."""
+    if plane.shape == shape:
+        return plane
+    resized = Image.fromarray(plane).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
     return np.asarray(resized)
 
 
 def find_frame(image: RasterImage) -> MarkRegion:
     """What is left of a picture without even borders: letterboxes, screenshots' margins, captions.
 
-    A row or column is border while it hardly differs from its outer neighbour and within itself.
+    A row or column is border while it hardly differs within itself.
     """
     step = max(1, max(image.width_px, image.height_px) // 1024)
     luma = image.pixels[::step, ::step].astype(np.float32) @ _LUMA
@@ -93,21 +103,30 @@ def _busy_span(luma: Float32Array) -> tuple[int, int]:
     return (int(busy[0]), int(busy[-1]) + 1) if busy.size else (0, len(luma))
 
 
-def fold(plane: Float32Array, tile: int) -> Float32Array:
+def folded_spectrum(image: RasterImage) -> Complex64Array:
+    """Transform of all tiles of a whitened picture added up: (64, 64) complex64.
+
+    Holds every line of a mark whose picture's geometry is as it was.
+    """
+    white = whiten(scaled_luma(image, WORK_PX), WORK_PX)
+    transform: Complex64Array = fft.fft2(_fold(white, TILE_PX * WORK_PX // CANONICAL_PX))
+    return transform
+
+
+def pick_lines(spectrum: Complex64Array, points: npt.NDArray[np.intp]) -> Complex64Array:
+    """Lines of a folded spectrum at lattice points, (n, 2): (n,) complex64."""
+    side = len(spectrum)
+    lines: Complex64Array = spectrum[points[:, 0] % side, points[:, 1] % side]
+    return lines
+
+
+def _fold(plane: Float32Array, tile: int) -> Float32Array:
     """Adds up all tiles of a plane: (tile, tile)."""
     rows, columns = (-(-side // tile) for side in plane.shape)
     whole = np.zeros((rows * tile, columns * tile), dtype=np.float32)
     whole[: plane.shape[0], : plane.shape[1]] = plane
     folded: Float32Array = whole.reshape(rows, tile, columns, tile).sum(axis=(0, 2))
     return folded
-
-
-def tile_lines(tile: Float32Array, points: npt.NDArray[np.intp]) -> Complex64Array:
-    """Lines of a folded plane at lattice points, (n, 2): (n,) complex64."""
-    transform = fft.fft2(tile)
-    side = len(tile)
-    lines: Complex64Array = transform[points[:, 0] % side, points[:, 1] % side]
-    return lines
 
 
 def _blur(plane: Float32Array, sigma: float) -> Float32Array:
@@ -120,7 +139,7 @@ def activity(luma: Float32Array, side: int) -> Float32Array:
 
     The smaller one of two windows, so that the flat side of an edge counts as flat.
     """
-    scale = side / 512
+    scale = side / CANONICAL_PX
     detail = luma - _blur(luma, 3.0 * scale)
     squares = np.square(detail)
     near = _blur(squares, 3.0 * scale)
@@ -132,7 +151,7 @@ def whiten(
     luma: Float32Array, side: int, *, offset: float = 2.0, clip: float = 3.0
 ) -> Float32Array:
     """Whitens luma: (h, w) float32, mean square about 1, at most ``clip``."""
-    scale = side / 512
+    scale = side / CANONICAL_PX
     detail = luma - _blur(luma, 4.0 * scale)
     deviation = np.sqrt(_blur(np.square(detail), 4.0 * scale)) + offset
     white = detail / np.square(deviation)

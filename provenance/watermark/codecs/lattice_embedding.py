@@ -20,12 +20,13 @@ from scipy import fft
 
 from provenance.types import RasterImage
 from provenance.watermark.codecs.lattice_canvas import (
+    WORK_PX,
     activity,
     canonical_shape,
-    fold,
+    folded_spectrum,
+    pick_lines,
+    resize_plane,
     scaled_luma,
-    tile_lines,
-    whiten,
 )
 from provenance.watermark.codecs.lattice_carrier import CANONICAL_PX, TILE_PX
 from provenance.watermark.codecs.lattice_lines import half_plane
@@ -34,11 +35,7 @@ if TYPE_CHECKING:
     from provenance.types import Float32Array
     from provenance.watermark.codecs.lattice_carrier import Carrier, Complex64Array
 
-__all__ = ["WORK_PX", "write_waves"]
-
-WORK_PX = 256
-"""Short side at which activity is measured and direct reading works: the highest line of the mark
-has 2.6 pixels per wave there, and everything costs a quarter."""
+__all__ = ["write_waves"]
 
 _FLOOR_LEVELS, _PER_ACTIVITY, _CAP_LEVELS = 1.06, 0.057, 4.3
 """Strength in grey levels, root mean square: what a flat sky gets, what each level of local
@@ -78,7 +75,7 @@ def _strength_mask(image: RasterImage) -> Float32Array:
     """Strength of each canonical pixel, grey levels."""
     busy = activity(scaled_luma(image, WORK_PX), WORK_PX)
     mask = np.minimum(_FLOOR_LEVELS + _PER_ACTIVITY * busy, _CAP_LEVELS)
-    return _resize(mask, canonical_shape(image.height_px, image.width_px, CANONICAL_PX))
+    return resize_plane(mask, canonical_shape(image.height_px, image.width_px, CANONICAL_PX))
 
 
 def _pattern(carrier: Carrier, waves: Complex64Array, mask: Float32Array) -> Float32Array:
@@ -96,7 +93,7 @@ def _correction(
     image: RasterImage, blind: RasterImage, carrier: Carrier, waves: Complex64Array
 ) -> Complex64Array:
     """What to add to each wave so that the picture works against it less."""
-    host, marked = (_read_lines(one, carrier) for one in (image, blind))
+    host, marked = (pick_lines(folded_spectrum(one), carrier.points) for one in (image, blind))
     size, direction = np.abs(waves), np.exp(1j * np.angle(waves))
     along = (host * direction.conj()).real
     gain = _smooth_gain(((marked - host) * direction.conj()).real / size, carrier)
@@ -113,18 +110,6 @@ def _smooth_gain(response: Float32Array, carrier: Carrier) -> Float32Array:
     least = 0.2 * max(float(response.mean()), 1e-6)
     gain: Float32Array = np.maximum(fitted, least).astype(np.float32)
     return gain
-
-
-def _read_lines(image: RasterImage, carrier: Carrier) -> Complex64Array:
-    white = whiten(scaled_luma(image, WORK_PX), WORK_PX)
-    return tile_lines(fold(white, TILE_PX * WORK_PX // CANONICAL_PX), carrier.points)
-
-
-def _resize(plane: Float32Array, shape: tuple[int, int]) -> Float32Array:
-    if plane.shape == shape:
-        return plane
-    resized = Image.fromarray(plane).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
-    return np.asarray(resized)
 
 
 def _add(image: RasterImage, pattern: Float32Array) -> RasterImage:

@@ -28,13 +28,20 @@ from provenance.watermark.codecs.lattice_carrier import SLOTS, TILE_PX, Carrier,
 if TYPE_CHECKING:
     from provenance.types import Float32Array
 
-__all__ = ["STARTS", "Lines", "Sync", "demodulate", "pilot_bound", "synchronise"]
-
+__all__ = [
+    "Lines",
+    "Sync",
+    "demodulate",
+    "half_plane",
+    "pilot_bound",
+    "pilot_statistics",
+    "synchronise",
+]
 
 _GRID = 128
 """Starts tried along each side: one canonical pixel apart, a sixth of the shortest wave."""
 
-STARTS = _GRID * _GRID
+_STARTS = _GRID * _GRID
 
 _OUTLIER = 2.0
 """Lines stronger than twice the median are cut down to it: a fence or a brick wall in the picture
@@ -112,7 +119,7 @@ def half_plane(
     return down, across, (np.where(flip, values.conj(), values) * halves).astype(np.complex64)
 
 
-def start_grid(pilots: Complex64Array, carrier: Carrier) -> tuple[Float32Array, Float32Array]:
+def _start_grid(pilots: Complex64Array, carrier: Carrier) -> tuple[Float32Array, Float32Array]:
     """Pilots' sum for every start, of several geometries at once.
 
     Args:
@@ -128,13 +135,13 @@ def start_grid(pilots: Complex64Array, carrier: Carrier) -> tuple[Float32Array, 
     down, across, values = half_plane(points, turned)
     grid = np.zeros((len(pilots), _GRID, _GRID // 2 + 1), dtype=np.complex64)
     grid[:, down % _GRID, across] = values
-    sums = fft.irfft2(grid, s=(_GRID, _GRID), axes=(1, 2)) * np.float32(STARTS)
+    sums = fft.irfft2(grid, s=(_GRID, _GRID), axes=(1, 2)) * np.float32(_STARTS)
     return sums, np.square(np.abs(limited)).sum(axis=1)
 
 
 def pilot_statistics(pilots: Complex64Array, carrier: Carrier) -> Float32Array:
     """(B,) best pilots' sum over all starts, in deviations, for (B, pilots) lines."""
-    sums, power = start_grid(pilots, carrier)
+    sums, power = _start_grid(pilots, carrier)
     best = sums.reshape(len(sums), -1).max(axis=1)
     statistics: Float32Array = best / np.sqrt(np.maximum(power / 2, np.float32(1e-30)))
     return statistics
@@ -142,7 +149,7 @@ def pilot_statistics(pilots: Complex64Array, carrier: Carrier) -> Float32Array:
 
 def synchronise(lines: Lines, carrier: Carrier) -> Sync:
     """Finds the start of the tile and the slot."""
-    sums, power = start_grid(lines.used[None, carrier.pilots], carrier)
+    sums, power = _start_grid(lines.used[None, carrier.pilots], carrier)
     best = int(sums[0].argmax())
     start = (float(best // _GRID), float(best % _GRID))
     points = carrier.points[carrier.slot_pilots]
@@ -188,7 +195,7 @@ def pilot_bound(statistic: float, *, geometries: int) -> float:
     """
     if statistic <= 0:
         return 1.0
-    tries = geometries * STARTS * SLOTS
+    tries = geometries * _STARTS * SLOTS
     return min(1.0, tries * math.exp(-statistic * statistic / 2))
 
 
@@ -203,7 +210,7 @@ def _neighbours(carrier: Carrier) -> Float32Array:
     return normed
 
 
-def noise_power(lines: Lines, carrier: Carrier) -> Float32Array:
+def _noise_power(lines: Lines, carrier: Carrier) -> Float32Array:
     """(n,) expected squared magnitude of each used line if the mark were not there."""
     power = np.square(np.abs(lines.empty))
     power = np.minimum(power, _EMPTY_OUTLIER * np.median(power))
@@ -211,15 +218,19 @@ def noise_power(lines: Lines, carrier: Carrier) -> Float32Array:
     return near
 
 
-def demodulate(
-    lines: Lines, carrier: Carrier, *, start: tuple[float, float], slot: int
-) -> Float32Array:
-    """(384,) float32 soft coded bits, positive: 1; scaled like log-likelihood ratios."""
-    chosen = carrier.slots[slot]
+def demodulate(lines: Lines, carrier: Carrier, sync: Sync) -> Float32Array:
+    """Soft coded bits for each of `Sync.slots`: (slots, 384) float32, positive: 1.
+
+    They are scaled like log-likelihood ratios.
+    """
     points, amplitude = carrier.points[carrier.data], carrier.amplitude[carrier.data]
-    turned = lines.used[carrier.data] * _turn(points, start) * np.exp(-1j * chosen.data_phase)
-    deviation = np.sqrt(noise_power(lines, carrier)[carrier.data] / 2)
-    values = np.clip(turned.real / deviation, -_SOFT_LIMIT, _SOFT_LIMIT)
+    turned = lines.used[carrier.data] * _turn(points, sync.start)
+    deviation = np.sqrt(_noise_power(lines, carrier)[carrier.data] / 2)
     weight = amplitude / np.maximum(deviation / deviation.mean(), _LEAST_DEVIATION)
-    sums = np.bincount(chosen.order, -values * weight, len(chosen.flips))
-    return (sums * np.where(chosen.flips, -1.0, 1.0)).astype(np.float32)
+    words = []
+    for slot in (carrier.slots[index] for index in sync.slots):
+        values = (turned * np.exp(-1j * slot.data_phase)).real / deviation
+        values = np.clip(values, -_SOFT_LIMIT, _SOFT_LIMIT)
+        sums = np.bincount(slot.order, -values * weight, len(slot.flips))
+        words.append(sums * np.where(slot.flips, -1.0, 1.0))
+    return np.stack(words).astype(np.float32)

@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["WORDS_COUNTED", "Attempts", "Reading", "read_lines"]
 
 _WORTH_DECODING = 4.9
-"""Pilot statistic from which decoding is tried. One unmarked picture in a hundred reaches it; marks
-below it were never read."""
+"""Pilot statistic from which decoding is tried: few unmarked pictures reach it."""
 
 _LIST = 24
-"""Words tried for one slot of one geometry: beyond, hardly one is ever right."""
+"""Words tried for one slot of one geometry where pilots prove a mark."""
 
 _FEW = 6
 """Words tried where pilots prove nothing."""
@@ -110,8 +109,7 @@ def read_lines(lines: Lines, carrier: Carrier, key: WatermarkKey, attempts: Atte
     sync = lattice_lines.synchronise(lines, carrier)
     if sync.statistic < _WORTH_DECODING:
         return Reading(sync)
-    for slot in sync.slots:
-        soft = lattice_lines.demodulate(lines, carrier, start=sync.start, slot=slot)
+    for slot, soft in zip(sync.slots, lattice_lines.demodulate(lines, carrier, sync), strict=True):
         count = attempts.afford(sync.statistic)
         if not count:
             break

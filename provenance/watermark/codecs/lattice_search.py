@@ -39,8 +39,8 @@ _CHUNK = 8
 """Geometries tried at a time: more would be tried in vain after the right one."""
 
 _SURE = 6.3
-"""Pilot statistic that ends the search: of the few hundred geometries of an unmarked picture, the
-best reaches 5.2 on average and 6 hardly ever."""
+"""Pilot statistic that ends a step of the search: above what the geometries of a step reach in
+unmarked pictures. What is not sure is read all the same, when its step is over."""
 
 _LOG_STEP = 0.0045
 """Steps of the scans: half a step moves the edge of a picture by a tenth of the shortest wave."""
@@ -70,7 +70,7 @@ class Search:
         self._carrier, self._attempts = carrier, attempts
 
     def run(self, is_late: Callable[[], bool]) -> Iterator[Match]:
-        """Yields the best match of each step, refined; stops early when one is sure.
+        """Yields the best match of each step, refined; a sure one ends its step early.
 
         Args:
             is_late: Asked now and then; ends the search when true.

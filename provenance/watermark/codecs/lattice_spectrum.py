@@ -12,18 +12,18 @@ reconstruction with a minimal oversampling ratio", IEEE Trans. Medical Imaging 2
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from scipy import fft
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from provenance.types import Float32Array
+    from provenance.watermark.codecs.lattice_carrier import Complex64Array
 
 __all__ = ["Spectrum"]
-
-_Complex: TypeAlias = npt.NDArray[np.complex64]
 
 _WIDTH = 4
 """Samples read along each axis: with twofold oversampling, errors are thousandths of the noise."""
@@ -45,7 +45,7 @@ class Spectrum:
         mirror = np.roll(half[::-1, 1 : _WIDTH + 1], 1, axis=0)[:, ::-1].conj()
         self._half = np.concatenate([mirror, half], axis=1)
 
-    def lines(self, frequencies: npt.NDArray[np.floating]) -> _Complex:
+    def lines(self, frequencies: npt.NDArray[np.floating]) -> Complex64Array:
         """Reads lines.
 
         Args:
