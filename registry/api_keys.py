@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import logging
 import re
 import secrets
 import threading
@@ -20,7 +21,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from provenance.errors import InputError, QuotaExceededError, RecordNotFoundError
+from provenance.errors import (
+    InputError,
+    QuotaExceededError,
+    RecordNotFoundError,
+    RegistryUnavailableError,
+)
 from provenance.types import KEY_PREFIX, ApiKey, Scope
 from registry.engine import reading, writing
 from registry.tables import ApiKeyRow, ApiKeyUsageRow
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LateApiKeyStore", "SqlApiKeyStore"]
 
+log = logging.getLogger(__name__)
+
 ID_BYTES = 8
 SECRET_BYTES = 32
 
@@ -41,6 +49,9 @@ _KEY = re.compile(rf"{KEY_PREFIX}([0-9a-f]{{16}})_([A-Za-z0-9_-]{{43}})")
 
 NO_DIGEST = bytes(32)
 """Compared with where there is no row: an unknown id takes as long as a wrong secret."""
+
+NOTES_AGAIN_AFTER = timedelta(minutes=5)
+"""While the day of use cannot be noted, requests do not each wait for a locked database."""
 
 KEPT_USAGE = timedelta(days=35)
 """Counts of older days serve no quota; a month and a bit answers a bill."""
@@ -69,6 +80,9 @@ class SqlApiKeyStore:
         self._engine = engine
         self._clock = clock
         self._random_bytes = random_bytes
+        self._notes_again_at = datetime.min.replace(tzinfo=UTC)
+        self._told = False
+        """Whether the log says already that the day of use cannot be noted."""
 
     def close(self) -> None:
         """Closes all idle connections."""
@@ -132,7 +146,11 @@ class SqlApiKeyStore:
     # -- the service ---------------------------------------------------------------------------
 
     def authenticate(self, text: str) -> ApiKey | None:
-        """The live key that `text` is; None for anything else. Notes the day of use."""
+        """The live key that `text` is; None for anything else. Notes the day of use, if it can.
+
+        Raises:
+            RegistryUnavailableError: The database cannot be read.
+        """
         parts = _KEY.fullmatch(text)
         if parts is None:
             return None
@@ -145,9 +163,20 @@ class SqlApiKeyStore:
         key, now = _row_to_key(row), self._clock()
         if not key.is_live(now):
             return None
-        if key.last_used_on != now.date():
-            self._note_use(key_id, now.date())
+        if key.last_used_on != now.date() and now >= self._notes_again_at:
+            self._try_to_note_use(key_id, now)
         return key
+
+    def _try_to_note_use(self, key_id: str, now: datetime) -> None:
+        """A database that is full, locked or may only be read keeps no reader out."""
+        try:
+            self._note_use(key_id, now.date())
+        except RegistryUnavailableError as error:
+            if not self._told:
+                log.warning("the day of last use of API keys cannot be noted: %s", error)
+            self._told, self._notes_again_at = True, now + NOTES_AGAIN_AFTER
+        else:
+            self._told = False
 
     def _note_use(self, key_id: str, day: date) -> None:
         with writing(self._engine) as session:

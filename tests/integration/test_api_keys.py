@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from console import run
+from sqlalchemy import event
 
 from provenance.config import ServeSettings, Settings
 from provenance.errors import InputError, QuotaExceededError, RecordNotFoundError
 from provenance.types import Scope
 from registry import migrate
-from registry.api_keys import KEPT_USAGE, SqlApiKeyStore
-from registry.engine import make_engine
+from registry.api_keys import KEPT_USAGE, NOTES_AGAIN_AFTER, SqlApiKeyStore
+from registry.engine import describe_url, make_engine
 from registry.wiring import open_api_keys, open_gate_keys
 
 if TYPE_CHECKING:
@@ -109,6 +110,32 @@ def test_only_the_day_of_use_is_kept(store: SqlApiKeyStore, clock: Clock, tmp_pa
     assert key.last_used_on == NOON.date()
     with sqlite3.connect(tmp_path / "registry.sqlite3") as raw:
         assert raw.execute("SELECT last_used_on FROM api_keys").fetchone() == ("2026-07-01",)
+
+
+def test_a_key_is_recognised_in_a_database_that_cannot_be_written(
+    url: str, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = make_engine(url)
+    store = SqlApiKeyStore(engine, clock=clock)
+    _, text = store.create("k", [Scope.VERIFY])
+    engine.dispose()
+    may_write = False
+
+    @event.listens_for(engine, "checkout")
+    def protect(raw: sqlite3.Connection, _entry: object, _proxy: object) -> None:
+        raw.execute(f"PRAGMA query_only = {not may_write}")
+
+    for _ in range(3):
+        assert store.authenticate(text) is not None
+        clock.now += NOTES_AGAIN_AFTER
+    assert [r.getMessage() for r in caplog.records if "last use" in r.getMessage()] == [
+        f"the day of last use of API keys cannot be noted: registry {describe_url(url)} may only "
+        "be read; give this user the right to write the file and its folder"
+    ]
+    may_write = True
+    assert store.authenticate(text) is not None
+    assert [one.last_used_on for one in store.list_keys()] == [clock.now.date()]
+    store.close()
 
 
 @pytest.mark.parametrize(
