@@ -295,7 +295,11 @@ class JobWorker:
         if job.attempts > MAX_ATTEMPTS:
             run.error = GenerationError(f"given up after {MAX_ATTEMPTS} attempts; see the log")
             return ()
-        settled = self._jobs.settle(job.id)
+        settled = self._jobs.settle(job.id, owner=owner)
+        if settled is None:
+            log.warning("another process runs job %s now", job.id)
+            run.lost.set()
+            return ()
         if settled.cancel_requested:  # of an earlier worker that died, or before `_runs` knew it
             run.cancelled.set()
         run.error = self._error_of(settled)

@@ -311,18 +311,20 @@ class JobStore:
             )
             return [_job_of(row) for row in rows]
 
-    def settle(self, job_id: str) -> StoredJob:
+    def settle(self, job_id: str, *, owner: str) -> StoredJob | None:
         """Finds out what became of the pictures that an earlier worker began.
 
         A picture whose record stands is done; one that was refused is refused. For any other the
         reservation is ended, so that whoever still renders under it cannot deliver it, and the
         picture waits again.
 
-        Raises:
-            RecordNotFoundError: There is no such job.
+        Returns:
+            The job; None when it is lost to another worker, whose pictures are left alone.
         """
         with writing(self._engine) as session:
-            row = _require_row(session, job_id)
+            row = self._owned(session, job_id, owner)
+            if row is None:
+                return None
             self._settle(session, *row.pictures)
             session.flush()
             return _job_of(row)

@@ -149,7 +149,8 @@ class JobStoreTests:
         clock.now += SOON
         assert jobs.requeue_expired() == 1
         self.claim(jobs, clock, job.id, owner="two")
-        settled = jobs.settle(job.id)
+        settled = jobs.settle(job.id, owner="two")
+        assert settled is not None
         assert [p.state for p in settled.pictures] == ["done", "refused", "waiting", "waiting"]
         assert [p.record_id for p in settled.pictures] == [ids[0], ids[1], None, None]
         assert settled.attempts == 2
@@ -164,7 +165,7 @@ class JobStoreTests:
         clock.now += SOON
         jobs.requeue_expired()
         self.claim(jobs, clock, job.id, owner="two")
-        jobs.settle(job.id)
+        assert jobs.settle(job.id, owner="two") is not None
         with pytest.raises(PayloadConflictError, match="released"):
             records.commit(build_record(held))
         assert not jobs.link(job.id, 1, records.reserve().record_id, owner="one")
@@ -173,6 +174,22 @@ class JobStoreTests:
         assert not jobs.requeue(job.id, owner="one", unharmed=True)
         assert not jobs.finish(job.id, JobState.DONE, None, owner="one")
         assert [p.state for p in jobs.get(job.id).pictures] == ["waiting", "waiting"]
+
+    def test_a_worker_that_lost_its_job_settles_nothing_of_it(
+        self, jobs: JobStore, records: SqlRecordStore, clock: Clock
+    ) -> None:
+        job = jobs.add(a_job(1), max_queue=9)
+        self.claim(jobs, clock, job.id)
+        clock.now += SOON
+        jobs.requeue_expired()
+        assert jobs.settle(job.id, owner="one") is None  # nobody's
+        self.claim(jobs, clock, job.id, owner="two")
+        held = records.reserve().record_id
+        assert jobs.link(job.id, 0, held, owner="two")
+        assert jobs.settle(job.id, owner="one") is None
+        assert jobs.get(job.id).pictures[0].record_id == held
+        records.commit(build_record(held))
+        assert jobs.end_picture(job.id, 0, PictureState.DONE, owner="two") is PictureState.DONE
 
     def test_the_registry_has_the_last_word_on_a_picture(
         self, jobs: JobStore, records: SqlRecordStore, clock: Clock
@@ -196,7 +213,9 @@ class JobStoreTests:
         clock.now += SOON
         jobs.requeue_expired()
         self.claim(jobs, clock, job.id, owner="two")
-        assert jobs.settle(job.id).error == why
+        settled = jobs.settle(job.id, owner="two")
+        assert settled is not None
+        assert settled.error == why
         jobs.finish(job.id, JobState.FAILED, {"kind": "Y", "detail": "later"}, owner="two")
         assert jobs.get(job.id).error == why
 
