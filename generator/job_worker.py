@@ -37,13 +37,13 @@ from provenance.types import can_batch
 from registry.tables import JobState, PictureState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
 
     from generator.job_events import EventHub
     from generator.service import GenerationService, Rendered
     from provenance.interfaces import StepReport
-    from provenance.types import GenerationRequest, RecordId
+    from provenance.types import GenerationRequest, RecordId, Refusal
     from registry.jobs import JobStore, StoredJob
 
 __all__ = ["JobWorker"]
@@ -126,6 +126,7 @@ class JobWorker:
         jobs: The rows.
         service: W1 to W9.
         events: Told of everything.
+        find_refusal: Answers why the picture with an id was refused.
         batch_size: Most pictures rendered together.
         retention: How long jobs that ended can be asked for.
         marking_threads: Pictures that are marked while the next are rendered; 0 marks in turn.
@@ -139,6 +140,7 @@ class JobWorker:
         service: GenerationService,
         events: EventHub,
         *,
+        find_refusal: Callable[[RecordId], Refusal | None],
         batch_size: int,
         retention: timedelta,
         marking_threads: int = 0,
@@ -148,6 +150,7 @@ class JobWorker:
         self._jobs = jobs
         self._service = service
         self._events = events
+        self._find_refusal = find_refusal
         self._batch_size = batch_size
         self._retention = retention
         self._lease = lease
@@ -326,7 +329,7 @@ class JobWorker:
             return document_to_error(job.error)
         for picture in job.pictures:
             if picture.state is PictureState.REFUSED and picture.record_id is not None:
-                refusal = self._jobs.find_refusal(picture.record_id)
+                refusal = self._find_refusal(picture.record_id)
                 if refusal is not None:
                     said = f"{refusal.reason}; refusal {refusal.record_id} is recorded"
                     return ContentBlockedError(said, refusal.safety, refusal.record_id)

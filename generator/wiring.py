@@ -199,6 +199,7 @@ def _build_jobs(
         jobs,
         service,
         events,
+        find_refusal=store.find_refusal,
         batch_size=settings.generator.batch_size,
         retention=timedelta(seconds=settings.serve.keep_jobs_s),
         marking_threads=marking_workers,

@@ -19,14 +19,12 @@ from sqlalchemy import delete, func, literal, select, text, update
 from provenance.errors import IdempotencyConflictError, QueueFullError, RecordNotFoundError
 from provenance.types import RecordId
 from registry.engine import reading, translated_errors, writing
-from registry.serialise import row_to_refusal
 from registry.tables import (
     JobInputRow,
     JobPictureRow,
     JobRow,
     JobState,
     PictureState,
-    RefusalRow,
     ReservationRow,
     ReservationState,
     UtcDateTime,
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Engine, Select
     from sqlalchemy.orm import Session
-
-    from provenance.types import Refusal
 
 __all__ = ["JobStore", "NewJob", "StoredJob", "StoredPicture", "WaitingJob"]
 
@@ -416,12 +412,6 @@ class JobStore:
             if picture.state != PictureState.DONE and error is not None:
                 row.error = dict(error)
             return PictureState(picture.state)
-
-    def find_refusal(self, record_id: RecordId) -> Refusal | None:
-        """Why a picture was refused."""
-        with reading(self._engine) as session:
-            row = session.get(RefusalRow, record_id)
-            return None if row is None else row_to_refusal(row)
 
     def beat(
         self, job_id: str, steps_done: int, *, owner: str, lease_expires_at: datetime
