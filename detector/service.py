@@ -11,10 +11,13 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import PurePath
 from threading import Lock, Thread
+from traceback import extract_tb
 from typing import TYPE_CHECKING
 
 from detector.policy import STANDARD, Policy, decide
+from provenance.errors import ProvenanceError
 from provenance.imaging import DEFAULT_LIMITS, ImageLimits, open_candidate
 from provenance.types import Origin, SourceFailure
 
@@ -196,10 +199,18 @@ class DetectorService:
         if call.error is None:
             log.warning("source %s did not answer within %.0f s", name, timeout_s)
             return SourceFailure(name, f"It did not answer within {timeout_s:.0f} seconds.")
-        # The text of an error may name files of this machine: it goes to the log, not to strangers.
-        log.warning("source %s failed: %s: %s", name, type(call.error).__name__, call.error)
+        log.warning("source %s failed: %s", name, _said(call.error))
         return SourceFailure(name, f"It failed ({type(call.error).__name__}); the log says why.")
 
     def _count(self, verdict: Verdict) -> None:
         with self._lock:
             self.counters[f"verdict.{verdict.origin}.{verdict.assurance}"] += 1
+
+
+def _said(error: BaseException) -> str:
+    """For the log: what foreign exceptions say may quote the file, so only where they arose."""
+    kind = type(error).__name__
+    if isinstance(error, ProvenanceError):
+        return f"{kind}: {error}"
+    frames = extract_tb(error.__traceback__)
+    return f"{kind} at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}"

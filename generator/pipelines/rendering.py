@@ -301,9 +301,11 @@ class DiffusersPipeline:
                 raise
             if is_out_of_memory(error):
                 raise GenerationError(self._memory_message(request)) from error
+            # What libraries say may quote the prompt, and our errors reach logs and strangers.
             raise GenerationError(
                 f"{self._model.name} failed while rendering {request.width_px}x"
-                f"{request.height_px}: {first_line(error)}"
+                f"{request.height_px} ({type(error).__name__}); countermark generate shows what "
+                "was said under COUNTERMARK_DEBUG=1"
             ) from error
 
     def _memory_message(self, request: GenerationRequest) -> str:

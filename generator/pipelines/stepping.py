@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from generator.pipelines.latents import decode_latents
 from generator.pipelines.scheduler_state import capture_state, from_array, restore_state, to_array
 from generator.pipelines.schedulers import is_flow_matching
-from provenance.errors import InputError
+from provenance.errors import GenerationError, InputError
 from provenance.types import Checkpoint
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Steps:
             return {**tensors, "latents": self._put_back(pipeline, latents, total, self._resume)}
         if not bool(latents.isfinite().all()):
             # The VAE would turn infinity into plain white: clamped, so no longer to be seen.
-            raise FloatingPointError(
+            raise GenerationError(
                 f"step {done} gave values that are no numbers; half precision is too narrow "
                 "for this model: set the dtype to bfloat16 or float32"
             )

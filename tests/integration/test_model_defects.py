@@ -328,6 +328,18 @@ def test_decoder_that_yields_no_numbers_is_an_error_with_a_remedy(copy_of):
         load_pipeline(str(folder), device="cpu").render(REQUEST, _ignore)
 
 
+def test_what_a_library_says_of_a_failed_render_is_not_quoted(tiny_model_factory, monkeypatch):
+    pipeline = load_pipeline(str(tiny_model_factory("sd1")), device="cpu")
+
+    def fail(*_arguments, **_named):
+        raise ValueError("PRIVATE-WORD does not fit")
+
+    monkeypatch.setattr(pipeline._pipeline.unet, "forward", fail)
+    with pytest.raises(GenerationError, match=r"ValueError.*COUNTERMARK_DEBUG") as caught:
+        pipeline.render(REQUEST, _ignore)
+    assert "PRIVATE-WORD" not in str(caught.value)
+
+
 _STARVED = """
 import resource, sys
 import torch

@@ -85,8 +85,9 @@ def test_a_source_that_breaks_is_one_finding_and_the_others_answer(
         verdict = service.examine(picture_candidate())
     assert (verdict.origin, verdict.assurance) == (Origin.MACHINE_MADE, Assurance.HINT)
     assert failures(verdict.evidence) == ["broken"]
-    # What an error says of this machine goes to the log only.
+    # What a library's error says may name files of this machine or quote the picture's.
     assert "secret" not in " ".join(verdict.reasons)
+    assert ("secret" in caplog.text) is isinstance(error, BackendUnavailableError)  # our words
     assert type(error).__name__ in caplog.text
     assert service.counters["failure.broken"] == 1
 
