@@ -90,7 +90,7 @@ class Marks:
     def describe_request(
         self, request: GenerationRequest, inputs: InputFacts | None = None
     ) -> dict[str, Scalar]:
-        """What of a request goes into record and manifest: prompts only as keyed hashes.
+        """What of a request goes into record and manifest: prompts and inputs only as keyed hashes.
 
         Args:
             request: What was asked for.
@@ -115,7 +115,7 @@ class Marks:
             facts["loras"] = ", ".join(f"{one.name}:{one.scale:g}" for one in request.loras)
         if request.visible_label:
             facts["visible_label"] = self.label_text(request)
-        return facts | _describe_inputs(request, inputs)
+        return facts | self._describe_inputs(request) | _describe_parent(inputs)
 
     def mark(
         self,
@@ -236,8 +236,24 @@ class Marks:
         alg = f"{self.terms.namespace}.{found.algorithm.replace('-', '.')}"
         return (SoftBinding(alg, found.hex),)
 
+    def _describe_inputs(self, request: GenerationRequest) -> dict[str, Scalar]:
+        """Keyed, like the prompt: who has a picture that may be the input cannot confirm it."""
+        if request.init_image is None:
+            return {}
+        facts: dict[str, Scalar] = {
+            "strength": request.strength,
+            "input_role": request.input_role.value,
+            "input_hmac": self._hash_keyed("input", request.init_image.sha256),
+        }
+        if request.mask is not None:
+            facts["mask_hmac"] = self._hash_keyed("mask", hash_pixels(request.mask))
+        return facts
+
     def _hash_text(self, text: str) -> str:
-        secret = self.key.derive("prompt")
+        return self._hash_keyed("prompt", text)
+
+    def _hash_keyed(self, purpose: str, text: str) -> str:
+        secret = self.key.derive(purpose)
         return hmac.digest(secret, text.encode("utf-8"), hashlib.sha256).hex()
 
 
@@ -253,24 +269,16 @@ def shape_of(request: GenerationRequest) -> ClaimShape:
     return ClaimShape.OPENED if is_edit else ClaimShape.CREATED
 
 
-def _describe_inputs(request: GenerationRequest, inputs: InputFacts | None) -> dict[str, Scalar]:
-    if request.init_image is None:
+def _describe_parent(inputs: InputFacts | None) -> dict[str, Scalar]:
+    if inputs is None:
         return {}
-    facts: dict[str, Scalar] = {
-        "strength": request.strength,
-        "input_role": request.input_role.value,
-        "input_sha256": request.init_image.sha256,
-    }
-    if request.mask is not None:
-        facts["mask_sha256"] = hash_pixels(request.mask)
-    if inputs is not None:
-        facts["parent_state"] = inputs.ingredient.state.value
-        if inputs.ingredient.manifest_label is not None:
-            facts["parent_manifest"] = inputs.ingredient.manifest_label
-        if inputs.record_id is not None:
-            facts["parent_record"] = inputs.record_id
-        if inputs.restored:
-            facts["parent_restored"] = True
+    facts: dict[str, Scalar] = {"parent_state": inputs.ingredient.state.value}
+    if inputs.ingredient.manifest_label is not None:
+        facts["parent_manifest"] = inputs.ingredient.manifest_label
+    if inputs.record_id is not None:
+        facts["parent_record"] = inputs.record_id
+    if inputs.restored:
+        facts["parent_restored"] = True
     return facts
 
 

@@ -5,7 +5,9 @@ Real engine, real watermark, real SQLite; only the pipeline is a drawn picture.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import pickle
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -245,11 +247,19 @@ def test_a_parent_of_a_kind_that_the_engine_cannot_read_is_described(
     assert b"image/bmp" in delivery.asset.manifest_store
 
 
-def test_a_mask_is_recorded_by_its_digest_alone(home: DeliveringHome) -> None:
-    mask = RasterImage(np.full((256, 256, 3), 255, np.uint8))
-    delivery = edit(home, png(), mask=mask)
-    assert delivery.record.parameters["mask_sha256"] == hash_pixels(mask)
+def test_who_has_the_inputs_cannot_confirm_them(home: DeliveringHome) -> None:
+    given, mask = png(), RasterImage(np.full((256, 256, 3), 255, np.uint8))
+    delivery = edit(home, given, mask=mask)
     assert len(report_of(home, delivery).ingredients) == 1
+    said = json.dumps(dict(delivery.record.parameters)).encode() + delivery.asset.manifest_store
+    for digest in (hashlib.sha256(given).hexdigest(), hash_pixels(mask)):
+        assert digest.encode() not in said
+        assert bytes.fromhex(digest) not in said
+    # With the deployment's key they can be told, as reproducing does.
+    for name in ("input_hmac", "mask_hmac"):
+        assert str(delivery.record.parameters[name]).encode() in delivery.asset.manifest_store
+    again = edit(home, given, mask=mask).record.parameters
+    assert again["input_hmac"] == delivery.record.parameters["input_hmac"]
 
 
 def test_an_edit_can_be_marked_in_another_process(

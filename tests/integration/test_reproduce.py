@@ -379,6 +379,6 @@ def test_the_command_shows_parameters_and_nothing_private(
     image = open_input(init_image(), name="init_image")
     delivery = home.generate(seed=19, steps=4, init_image=image, strength=0.5)
     shown = run(home, "registry", "show", delivery.record.record_id, monkeypatch=monkeypatch).output
-    for name in ("effective_steps", "input_sha256", "parent_state", "strength"):
+    for name in ("effective_steps", "input_hmac", "parent_state", "strength"):
         assert f"parameters.{name}" in shown
     assert "prompt" not in shown
