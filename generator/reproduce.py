@@ -4,7 +4,7 @@ An audit: it writes no record, reserves no id, and gives out no pixels but those
 file itself, restored byte for byte. In steps:
 
 1. the kept inputs open with their key, and are those that the record speaks of;
-2. the model and the adaptations here are those of the record, to their digests;
+2. the model, its scheduler and the adaptations here are those of the record, to their digests;
 3. the picture is rendered and marked again, with the same payload;
 4. its pixels are compared with the delivered ones.
 """
@@ -134,8 +134,7 @@ class Reproducer:
         # 2
         pipeline = self.open_pipeline(request.model)
         _compare_model(record.model, pipeline.model)
-        if request.loras:
-            _compare_loras(record, pipeline, request)
+        _compare_surroundings(record, pipeline, request)
         # 3
         raster = pipeline.render(request, lambda *_: None)
         payload = WatermarkPayload(record.record_id)
@@ -263,17 +262,29 @@ def _compare_model(recorded: ModelRef | None, found: ModelRef) -> None:
         )
 
 
-def _compare_loras(record: RegistryRecord, pipeline: Pipeline, request: GenerationRequest) -> None:
+def _compare_surroundings(
+    record: RegistryRecord, pipeline: Pipeline, request: GenerationRequest
+) -> None:
+    """What shapes a render besides its request and the weights: scheduler and adaptations."""
     try:
-        here = pipeline.describe(request).get("lora_files")
+        here = pipeline.describe(request)
     except InputError as error:
         raise _AnsweredError(Outcome.IMPOSSIBLE, str(error)) from error
-    if here != record.parameters.get("lora_files"):
+    said = record.parameters
+    if here.get("lora_files") != said.get("lora_files"):
         raise _AnsweredError(
             Outcome.IMPOSSIBLE,
-            f"the record names the LoRA files {record.parameters.get('lora_files')}, but here are "
-            f"{here}; put back those that it was rendered with",
+            f"the record names the LoRA files {said.get('lora_files')}, but here are "
+            f"{here.get('lora_files')}; put back those that it was rendered with",
         )
+    for name in ("scheduler_class", "scheduler_sha256"):
+        if name in said and said[name] != here.get(name):
+            raise _AnsweredError(
+                Outcome.IMPOSSIBLE,
+                f"the record names the scheduler {said.get('scheduler_class')} with settings that "
+                f"the {here.get('scheduler_class')} here does not have ({name}); put back the "
+                "scheduler folder of the model that it was rendered with",
+            )
 
 
 def _restore(record: RegistryRecord, encoded: EncodedImage) -> EncodedImage | None:

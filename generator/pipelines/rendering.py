@@ -17,7 +17,7 @@ import torch
 
 from generator.pipelines.adapters import LoraShelf
 from generator.pipelines.inputs import keep_outside
-from generator.pipelines.schedulers import build_scheduler, scheduler_class
+from generator.pipelines.schedulers import build_scheduler, scheduler_class, scheduler_digest
 from generator.pipelines.stepping import Steps, Watched
 from generator.pipelines.variants import Variants, call_arguments, plain_unet_admitted
 from provenance.errors import GenerationError, InputError
@@ -122,12 +122,16 @@ class DiffusersPipeline:
         return self._device
 
     def describe(self, request: GenerationRequest) -> Parameters:
-        """The scheduler class that runs, and the digest of each LoRA.
+        """The scheduler that runs, by class and digest of its settings; the digest of each LoRA.
 
         Raises:
-            InputError: The request names a scheduler or a LoRA that isn't there.
+            InputError: The request names a scheduler or a LoRA that isn't there or doesn't suit.
         """
-        facts = {"scheduler_class": scheduler_class(self._own_scheduler, request.scheduler)}
+        own, name = self._own_scheduler, request.scheduler
+        facts = {
+            "scheduler_class": scheduler_class(own, name),
+            "scheduler_sha256": scheduler_digest(own, name, model=self._model.name),
+        }
         if request.loras:
             facts["lora_files"] = self._loras.describe(request.loras)
         return facts

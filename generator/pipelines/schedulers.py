@@ -7,7 +7,9 @@ A flow-matching model (SD 3, FLUX, Z-Image) is trained for its own scheduler alo
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ __all__ = [
     "canonical_name",
     "is_flow_matching",
     "scheduler_class",
+    "scheduler_digest",
 ]
 
 _SIGMAS = {"use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": False}
@@ -140,6 +143,36 @@ def scheduler_class(own: Any, name: str | None) -> str:
     """
     wanted = None if name is None else canonical_name(name)
     return type(own).__name__ if wanted in (None, FLOW) else SCHEDULERS[wanted].class_name
+
+
+def scheduler_digest(own: Any, name: str | None, *, model: str) -> str:
+    """64 hex digits of the class that runs and its settings, for records.
+
+    A setting that is as the class would have it counts as unsaid: a library that knows more
+    settings answers the same.
+
+    Args:
+        own: As in `build_scheduler`.
+        name: As in `build_scheduler`.
+        model: As in `build_scheduler`.
+
+    Raises:
+        InputError: As `build_scheduler`.
+    """
+    import inspect
+
+    scheduler = build_scheduler(own, name, model=model)
+    usual = inspect.signature(type(scheduler).__init__).parameters
+    said = {
+        key: _as_text(value)
+        for key, value in scheduler.config.items()
+        if key in usual and _as_text(value) != _as_text(usual[key].default)
+    }
+    return hashlib.sha256(_as_text([type(scheduler).__name__, said]).encode()).hexdigest()
+
+
+def _as_text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def build_scheduler(own: Any, name: str | None, *, model: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import stat
 from dataclasses import replace
@@ -198,6 +199,7 @@ class Noisy:
         self._pipeline, self._amplitude = pipeline, amplitude
         self.model = pipeline.model
         self.version = pipeline.version
+        self.describe = pipeline.describe
 
     def render(self, request: GenerationRequest, on_step: object) -> RasterImage:
         pixels = self._pipeline.render(request, on_step).pixels.astype(np.float32)
@@ -230,6 +232,26 @@ def test_another_model_is_named(home: Home) -> None:
     assert found.outcome is Outcome.IMPOSSIBLE
     assert "gradient" in found.reason
     assert "--model" in found.reason
+
+
+def test_another_scheduler_says_nothing_against_the_record(
+    tmp_path: Path, tiny_model_factory
+) -> None:
+    """The weights are the same to the bit; what is done with their answers is not."""
+    ours = Home(
+        tmp_path / "home",
+        COUNTERMARK_GENERATOR_MODEL=str(tiny_model_factory("sd1")),
+        COUNTERMARK_SAFETY_POLICY="flag",  # random weights may draw anything
+    )
+    delivery = ours.generate(seed=15)
+    changed = shutil.copytree(tiny_model_factory("sd1"), tmp_path / "changed")
+    config = changed / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_end": 0.02345}))
+    reproducer = build_reproducer(ours.settings, model=str(changed))
+    found = reproducer(delivery.record.record_id)
+    assert found.outcome is Outcome.IMPOSSIBLE
+    assert "scheduler_sha256" in found.reason
+    assert ours.reproducer(delivery.record.record_id).outcome is Outcome.EXACT
 
 
 @pytest.mark.parametrize("here", ["style scale 1 sha256:bb", None])
