@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from generator.pipelines.checkpoints import (
@@ -65,7 +65,8 @@ class StepExport:
             self._begun = True
             remove_later_checkpoints(self.folder, out.stem, report.done)
         write_checkpoint(
-            self.folder / checkpoint_name(out.stem, report.done), report.checkpoint(index)
+            self.folder / checkpoint_name(out.stem, report.done),
+            replace(report.checkpoint(index), record_id=final),
         )
         path = self.folder / f"{out.stem}-step-{report.done:04d}{out.suffix or '.png'}"
         try:

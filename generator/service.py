@@ -208,7 +208,7 @@ class GenerationService:
         reservation = self.store.reserve()
         with self._released_on_error(reservation):
             on_reserved(reservation.record_id)
-            facts = studio.pipeline.describe(request)
+            facts = {**studio.pipeline.describe(request), **_describe_resumed(resume)}
             # W3
             with timed("render"):
                 raster = studio.pipeline.render(request, on_step, resume=resume)
@@ -427,6 +427,16 @@ class GenerationService:
             self.store.release(record_id)
         except Exception:  # noqa: BLE001  the first error is the one that the caller must see
             log.warning("reservation %s was not released; it will expire", record_id)
+
+
+def _describe_resumed(checkpoint: Checkpoint | None) -> dict[str, Scalar]:
+    """After which step a render went on, and of which picture, where the checkpoint says it."""
+    if checkpoint is None:
+        return {}
+    facts: dict[str, Scalar] = {"resumed_step": checkpoint.done}
+    if checkpoint.record_id is not None:
+        facts["resumed_from"] = checkpoint.record_id
+    return facts
 
 
 def _explain_block(safety: SafetyReport) -> str:

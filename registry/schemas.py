@@ -50,6 +50,8 @@ PUBLIC_PARAMETERS = (
     "visible_label",
     "preview_of",
     "preview_step",
+    "resumed_from",
+    "resumed_step",
 )
 """None of them describes what a person asked for in words."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from generator.job_documents import read_requests, write_requests
 from provenance.errors import BackendUnavailableError, DeliveryError, InputError, ProvenanceError
 from provenance.files import write_file_atomic
-from provenance.types import Checkpoint, ModelRef
+from provenance.types import Checkpoint, ModelRef, parse_record_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +63,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             "done": checkpoint.done,
             "total": checkpoint.total,
             "state": dict(checkpoint.state),
+            "record_id": checkpoint.record_id,
         },
         sort_keys=True,
     )
@@ -155,6 +156,7 @@ def _compose(said: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -
         for name, value in tensors.items()
         if name.startswith(_INPUT)
     }
+    named = said.get("record_id")
     return Checkpoint(
         request=read_requests(said["body"], inputs)[0],
         model=ModelRef(**said["model"]),
@@ -167,6 +169,7 @@ def _compose(said: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]]) -
             if name.startswith(_TENSOR)
         },
         state=said["state"],
+        record_id=None if named is None else parse_record_id(named),
     )
 
 

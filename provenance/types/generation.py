@@ -10,7 +10,7 @@ from math import ceil
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from provenance.types.base import Parameters, frozen_parameters, require, require_sha256
+from provenance.types.base import Parameters, RecordId, frozen_parameters, require, require_sha256
 from provenance.types.images import WRITABLE_MEDIA_TYPES, MediaType, RasterImage
 
 if TYPE_CHECKING:
@@ -281,6 +281,8 @@ class Checkpoint:
         total: Steps in all.
         tensors: Numbers by name, in the pipeline's own terms; read-only.
         state: Scalars by name, in the pipeline's own terms.
+        record_id: Under which the picture was rendered, where that is known; it may never have
+            been delivered.
     """
 
     request: GenerationRequest
@@ -290,6 +292,7 @@ class Checkpoint:
     total: int
     tensors: Mapping[str, npt.NDArray[Any]] = field(repr=False)
     state: Parameters = field(repr=False)
+    record_id: RecordId | None = None
 
     def __post_init__(self) -> None:
         require(

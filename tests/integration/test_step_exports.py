@@ -56,8 +56,13 @@ def test_going_on_from_an_exported_checkpoint_gives_the_same_pixels(home, tmp_pa
     rendered = home.service.render(kept.request, lambda _report: None, resume=kept)
     whole = home.service.render(REQUEST, lambda _report: None)
     np.testing.assert_array_equal(rendered.raster.pixels, whole.raster.pixels)
-    for one in (rendered, whole):
-        home.service.discard(one)
+    home.service.discard(whole)
+    resumed = home.service.finish(rendered)
+    for name, value in (("resumed_from", rows[0]["record_id"]), ("resumed_step", 1)):
+        assert resumed.record.parameters[name] == value
+        assert name.encode() in resumed.record.manifest_store
+    assert str(rows[0]["record_id"]).encode() in resumed.record.manifest_store
+    assert "resumed_step" not in whole.says
 
 
 def test_a_blocked_preview_is_withheld_and_its_refusal_recorded(home, tmp_path):

@@ -12,7 +12,14 @@ from generator.pipelines.checkpoints import find_checkpoint, read_checkpoint, wr
 from provenance.errors import InputError
 from provenance.imaging import encode_image
 from provenance.testing.twins_generation import GradientPipeline
-from provenance.types import GenerationRequest, InputImage, LoraRef, MediaType, RasterImage
+from provenance.types import (
+    GenerationRequest,
+    InputImage,
+    LoraRef,
+    MediaType,
+    RasterImage,
+    RecordId,
+)
 
 pytest.importorskip("safetensors", reason="needs the extra 'generate'")
 
@@ -42,8 +49,9 @@ def kept():
 
 def test_checkpoint_comes_back_whole_with_its_request(kept, tmp_path):
     path = tmp_path / "a-step-0002.safetensors"
-    write_checkpoint(path, kept[1])
+    write_checkpoint(path, replace(kept[1], record_id=RecordId("0123456789abcdef")))
     found = read_checkpoint(path)
+    assert found.record_id == "0123456789abcdef"
     assert (found.done, found.total) == (2, _request().effective_steps)
     assert found.model == kept[1].model
     assert replace(found.request, mask=None) == replace(_request(), mask=None)
