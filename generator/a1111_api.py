@@ -27,6 +27,8 @@ from generator.a1111_schemas import (
     read_body,
     to_requests,
 )
+from generator.admission import IdempotencyKey
+from generator.doorway import Order
 from generator.jobs import EventKind
 from provenance.errors import InputError, ProvenanceError, RecordNotFoundError
 from provenance.serving.access import caller_of, needs
@@ -161,41 +163,45 @@ def _body_of(kind: type[TextBody]) -> dict[str, Any]:
 
 def _add_pictures(router: APIRouter, desk: _Desk) -> None:
     @router.post("/txt2img", openapi_extra=_body_of(TextBody))
-    async def text_to_image(request: Request) -> ImagesView:
+    async def text_to_image(request: Request, idempotency_key: IdempotencyKey = None) -> ImagesView:
         """Draws pictures; answers them signed, in base64.
 
         Fields that would change the picture and are not done here (hires fix, ControlNet and other
         scripts, face restoration, variation seeds) are refused by name; the rest is taken.
         `<lora:NAME:SCALE>` in the prompt works; emphasis in brackets is read as words.
         """
-        return await _draw(desk, request, TextBody)
+        return await _draw(desk, request, TextBody, idempotency_key)
 
     @router.post("/img2img", openapi_extra=_body_of(ImageBody))
-    async def image_to_image(request: Request) -> ImagesView:
+    async def image_to_image(
+        request: Request, idempotency_key: IdempotencyKey = None
+    ) -> ImagesView:
         """Edits one picture, whole or under a mask; answers as `txt2img`.
 
         The picture's own manifest is kept as the parent's. Masked places start from the original,
         and the whole picture is rendered: `info` says so under `differences` when others were
         asked for.
         """
-        return await _draw(desk, request, ImageBody)
+        return await _draw(desk, request, ImageBody, idempotency_key)
 
 
-async def _draw(desk: _Desk, request: Request, kind: type[TextBody]) -> ImagesView:
+async def _draw(desk: _Desk, request: Request, kind: type[TextBody], key: str | None) -> ImagesView:
     body = _parse(await request.body(), kind)
+    order = Order.read(request, key, body.model_dump_json().encode())
     who, doorway = _who(request), desk.doorway
     asked = await run_in_threadpool(to_requests, body, doorway, chosen_model=desk.model(who))
     job = await run_in_threadpool(
         doorway.submit,
         caller_of(request),
         asked.requests,
+        order,
         previews_every=desk.previews_every,
     )
     active = _Active(job, asked)
     desk.open(who, active)
     try:
         last = None
-        async for event in doorway.follow(job, request):
+        async for event in doorway.follow(job, request, order):
             _note(active, event)
             last = event
     finally:
@@ -332,7 +338,7 @@ def _shown(body: object) -> dict[int | str, dict[str, Any]]:
 
 def _add_progress(router: APIRouter, desk: _Desk) -> None:
     @router.get("/progress", responses=_shown(IDLE))
-    def progress(request: Request, skip_current_image: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002
+    def progress(request: Request, skip_current_image: bool = False) -> dict[str, Any]:
         """How far the caller's oldest unfinished job is, with its latest marked preview.
 
         Previews are made by setting (`serve.previews_every`); without them there is no picture.

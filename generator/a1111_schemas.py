@@ -230,6 +230,7 @@ def to_requests(body: TextBody, doorway: Doorway, *, chosen_model: str) -> Asked
     Raises:
         InputError: A field is out of range or not offered; the message names it.
     """
+    doorway.check_count(body.batch_size * body.n_iter, _count_asked(body))
     settings = _checked_settings(body.override_settings or {})
     label = str(settings.get(CHECKPOINT) or chosen_model)
     model = doorway.resolve_model(_without_hash(label))
@@ -258,6 +259,12 @@ def to_requests(body: TextBody, doorway: Doorway, *, chosen_model: str) -> Asked
         for index in range(body.batch_size * body.n_iter)
     )
     return Asked(requests, label, body.sampler_name or "Automatic", differences)
+
+
+def _count_asked(body: TextBody) -> str:
+    """How many pictures, by the fields that the client chose."""
+    fields = {"batch_size": body.batch_size, "n_iter": body.n_iter}
+    return " times ".join(f"{name} {value}" for name, value in fields.items() if value > 1)
 
 
 def _differences(body: TextBody, scheduler: str | None) -> tuple[str, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Header
 
 from generator.jobs import JobOptions
-from provenance.errors import ProvenanceError, RecordNotFoundError
+from provenance.errors import InputError, ProvenanceError, RecordNotFoundError
 from provenance.serving.request_log import note_job
 from provenance.types import Scope
 
@@ -18,9 +20,33 @@ if TYPE_CHECKING:
     from provenance.serving.access import Caller
     from provenance.types import ApiKey, GenerationRequest
 
-__all__ = ["Admission"]
+__all__ = ["Admission", "IdempotencyKey", "checked_key"]
 
 PLAIN = JobOptions()
+MAX_KEY_CHARACTERS = 255
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        description="Any text of yours, new for each request. A retry with the same key and body "
+        "answers the same job and never makes a second picture.",
+        examples=["7b1c5f0e-order-1182"],
+    ),
+]
+"""The header of every route that makes pictures."""
+
+
+def checked_key(key: str | None) -> str | None:
+    """The idempotency key as it came.
+
+    Raises:
+        InputError: It is empty or too long.
+    """
+    if key is not None and not 1 <= len(key) <= MAX_KEY_CHARACTERS:
+        raise InputError(
+            f"Idempotency-Key has {len(key)} characters; send 1 to {MAX_KEY_CHARACTERS}"
+        )
+    return key
 
 
 @dataclass(frozen=True, slots=True)

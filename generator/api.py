@@ -18,7 +18,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from generator.a1111_api import build_a1111_router
-from generator.admission import Admission
+from generator.admission import Admission, IdempotencyKey, checked_key
 from generator.doorway import Doorway
 from generator.job_documents import public_detail
 from generator.jobs import Job, JobOptions, JobService
@@ -46,7 +46,6 @@ MAX_WAIT_S = 600.0
 """Longest time that ``?wait=true`` holds a connection; the job goes on afterwards."""
 HEARTBEAT_TURNS = 15
 """A comment after so many seconds without an event: proxies close silent connections."""
-MAX_KEY_CHARACTERS = 255
 
 PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {}}}
 ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -198,19 +197,12 @@ def _add_jobs(
         request: Request,
         response: Response,
         wait: Annotated[bool, Query(description="Block until the job is done.")] = False,
-        idempotency_key: Annotated[
-            str | None,
-            Header(
-                description="Any text of yours, new for each request. A retry with the same key "
-                "and body answers the same job and never makes a second picture.",
-                examples=["7b1c5f0e-order-1182"],
-            ),
-        ] = None,
+        idempotency_key: IdempotencyKey = None,
     ) -> Any:
         """Queues pictures; answers the job, or with `wait` its result."""
         if body.n > settings.generator.max_batch:
             raise InputError(f"n {body.n} is more than generator.max_batch allows; split it")
-        key = _checked_key(idempotency_key)
+        key = checked_key(idempotency_key)
 
         def submit() -> Job:
             """In a thread: reading pictures takes time."""
@@ -252,14 +244,6 @@ def _add_jobs(
         if not job.state.is_final:
             response.status_code = HTTPStatus.ACCEPTED
         return job_view(job, request)
-
-
-def _checked_key(key: str | None) -> str | None:
-    if key is not None and not 1 <= len(key) <= MAX_KEY_CHARACTERS:
-        raise InputError(
-            f"Idempotency-Key has {len(key)} characters; send 1 to {MAX_KEY_CHARACTERS}"
-        )
-    return key
 
 
 def _settled(job: Job, request: Request, response: Response) -> Any:

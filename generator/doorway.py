@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import PurePath
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import numpy as np
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
+from generator.admission import checked_key
 from generator.jobs import EventKind, JobOptions, JobState
 from generator.studios import BUNDLED
 from provenance.errors import (
@@ -27,6 +29,7 @@ from provenance.types import RasterImage, parse_record_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from typing import Self
 
     from fastapi import Request
 
@@ -37,9 +40,37 @@ if TYPE_CHECKING:
     from provenance.serving.access import Caller
     from provenance.types import GenerationRequest, RegistryRecord, RenderDefaults
 
-__all__ = ["Doorway", "alpha_of", "mask_of"]
+__all__ = ["Doorway", "Order", "alpha_of", "mask_of"]
 
 OPAQUE = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What tells a retry from a new request.
+
+    Attributes:
+        key: The client's idempotency key; without one every request is new.
+        sent: What the client sent, in a form that is the same when it sends it again.
+    """
+
+    key: str | None
+    sent: bytes = field(repr=False)
+
+    @classmethod
+    def read(cls, request: Request, key: str | None, *parts: bytes) -> Self:
+        """The order of a request.
+
+        Args:
+            request: Whose route counts: one key at two routes is a conflict.
+            key: As it came.
+            parts: What its body says, however it was wrapped.
+
+        Raises:
+            InputError: The key is empty or too long.
+        """
+        digests = (hashlib.sha256(part).hexdigest() for part in parts)
+        return cls(checked_key(key), "\n".join((request.url.path, *digests)).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,36 +126,52 @@ class Doorway:
 
     # -- jobs ----------------------------------------------------------------------------------
 
-    def submit(
-        self, caller: Caller, requests: tuple[GenerationRequest, ...], *, previews_every: int = 0
-    ) -> Job:
-        """Queues a job.
+    def check_count(self, pictures: int, asked: str) -> None:
+        """Refuses more pictures than one request may ask for.
+
+        Args:
+            pictures: How many.
+            asked: The field that says so, with its value, in the client's words.
 
         Raises:
-            InputError: More pictures than one request may ask for.
+            InputError: They are too many.
+        """
+        if pictures > self.max_batch:
+            raise InputError(
+                f"{asked} is more than the {self.max_batch} pictures that one request may ask for "
+                "here; split it"
+            )
+
+    def submit(
+        self,
+        caller: Caller,
+        requests: tuple[GenerationRequest, ...],
+        order: Order,
+        *,
+        previews_every: int = 0,
+    ) -> Job:
+        """Queues a job; a retry of its order answers the job that stands.
+
+        Raises:
             ProvenanceError: As `Admission.submit`.
         """
-        if len(requests) > self.max_batch:
-            raise InputError(
-                f"n {len(requests)} is more than the {self.max_batch} that one request may ask "
-                "for here; split it"
-            )
-        return self.admission.submit(
-            caller, requests, options=JobOptions(previews_every=previews_every)
-        )
+        options = JobOptions(previews_every=previews_every, fingerprint=order.sent)
+        return self.admission.submit(caller, requests, idempotency_key=order.key, options=options)
 
-    async def follow(self, job: Job, request: Request) -> AsyncIterator[JobEvent]:
-        """A job's events until it ends; a client that goes away cancels its job.
+    async def follow(self, job: Job, request: Request, order: Order) -> AsyncIterator[JobEvent]:
+        """A job's events until it ends.
+
+        These clients are told no id by which they could ask for a job later. So one that goes
+        away cancels its job, unless its order has a key under which it can ask again.
 
         Raises:
-            GenerationError: The service stops before the job has ended. These clients are told no
-                id by which they could ask for it later, so it is cancelled too.
+            GenerationError: The service stops before the job has ended.
         """
         try:
             async for event in self.admission.jobs.events(job.id):
                 if event is None:
                     if await request.is_disconnected():
-                        await run_in_threadpool(self.admission.jobs.cancel, job.id)
+                        await self._give_up(job, order)
                     continue
                 yield event
                 if event.kind.is_final:
@@ -132,10 +179,15 @@ class Doorway:
         except (asyncio.CancelledError, GeneratorExit):
             # Who leaves in the middle of a stream has it torn down before it can be asked for.
             with anyio.CancelScope(shield=True):
-                await run_in_threadpool(self.admission.jobs.cancel, job.id)
+                await self._give_up(job, order)
             raise
-        await run_in_threadpool(self.admission.jobs.cancel, job.id)
-        raise GenerationError(f"the service stops; job {job.id} is cancelled")
+        await self._give_up(job, order)
+        becomes = "is cancelled" if order.key is None else "goes on when it is back; send it again"
+        raise GenerationError(f"the service stops; job {job.id} {becomes}")
+
+    async def _give_up(self, job: Job, order: Order) -> None:
+        if order.key is None:
+            await run_in_threadpool(self.admission.jobs.cancel, job.id)
 
     def results(self, job: Job, event: JobEvent) -> tuple[RegistryRecord, ...]:
         """What an ended job delivered.

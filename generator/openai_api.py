@@ -18,7 +18,8 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
-from generator.doorway import alpha_of, mask_of
+from generator.admission import IdempotencyKey
+from generator.doorway import Order, alpha_of, mask_of
 from generator.job_documents import public_detail
 from generator.jobs import EventKind
 from generator.openai_schemas import (
@@ -137,28 +138,34 @@ def build_openai_router(doorway: Doorway) -> APIRouter:
 
 def _add_images(router: APIRouter, doorway: Doorway) -> None:
     @router.post("/images/generations", response_model=ImagesView, responses=STREAM)
-    async def create_image(body: ImagesBody, request: Request) -> Any:
+    async def create_image(
+        body: ImagesBody, request: Request, idempotency_key: IdempotencyKey = None
+    ) -> Any:
         """Draws pictures, as OpenAI's `images.generate`.
 
         `size` takes any multiples of 8; `quality` is a share of the model's usual steps; `seed`,
         `steps`, `guidance` and `negative_prompt` are ours. `stream` sends partial pictures: each
         is an output, so each is marked, signed and registered like the last one.
         """
+        order = Order.read(request, idempotency_key, body.model_dump_json().encode())
         requests = await run_in_threadpool(body.to_requests, doorway)
-        return await _answer(doorway, body, requests, request, "image_generation")
+        return await _answer(doorway, body, requests, request, order, "image_generation")
 
     @router.post(
         "/images/edits", response_model=ImagesView, responses=STREAM, openapi_extra=EDIT_BODY
     )
-    async def edit_image(request: Request) -> Any:
+    async def edit_image(request: Request, idempotency_key: IdempotencyKey = None) -> Any:
         """Edits a picture, as OpenAI's `images.edit`.
 
         What is clear in `mask` (or, without one, in the picture itself) is painted anew. A picture
         that carries a manifest keeps it: as the parent of the new one.
         """
         form, image, mask = await _read_edit(request)
+        order = Order.read(
+            request, idempotency_key, form.model_dump_json().encode(), image, mask or b""
+        )
         requests = await run_in_threadpool(_edit_requests, doorway, form, image, mask)
-        return await _answer(doorway, form, requests, request, "image_edit")
+        return await _answer(doorway, form, requests, request, order, "image_edit")
 
 
 async def _read_edit(request: Request) -> tuple[EditForm, bytes, bytes | None]:
@@ -206,21 +213,22 @@ async def _answer(
     body: ImagesBody,
     requests: tuple[GenerationRequest, ...],
     request: Request,
+    order: Order,
     kind: str,
 ) -> Any:
     wanted = (body.partial_images or 0) if body.stream else 0
     # Rounded up: each preview is an output with a record, so none is made that is not sent.
     every = math.ceil(requests[0].effective_steps / (wanted + 1)) if wanted else 0
     job = await run_in_threadpool(
-        doorway.submit, caller_of(request), requests, previews_every=every
+        doorway.submit, caller_of(request), requests, order, previews_every=every
     )
     if body.stream:
-        lines = _stream(doorway, job, body, requests[0], request, kind)
+        lines = _stream(doorway, job, body, requests[0], request, order, kind)
         return StreamingResponse(
             lines, media_type="text/event-stream", headers={"Cache-Control": "no-store"}
         )
     last = None
-    async for event in doorway.follow(job, request):
+    async for event in doorway.follow(job, request, order):
         last = event
     if last is None:
         raise RecordNotFoundError(f"job {job.id} is gone")
@@ -260,11 +268,12 @@ async def _stream(
     body: ImagesBody,
     first: GenerationRequest,
     request: Request,
+    order: Order,
     kind: str,
 ) -> AsyncIterator[str]:
     sent = 0
     try:
-        async for event in doorway.follow(job, request):
+        async for event in doorway.follow(job, request, order):
             if event.kind is EventKind.PREVIEW and sent < (body.partial_images or 0):
                 data = await run_in_threadpool(doorway.read, event.data["record_id"])
                 told = {"partial_image_index": sent, "record_id": event.data["record_id"]}

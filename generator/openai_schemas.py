@@ -87,6 +87,7 @@ class ImagesBody(BaseModel):
         if self.output_compression not in (None, 100) and self.output_format == "png":
             raise InputError("output_compression goes with jpeg and webp; png loses nothing")
         model = doorway.resolve_model(self.model)
+        doorway.check_count(self.n or 1, f"n {self.n}")
         usual = doorway.defaults_of(model)
         first = draw_seed() if self.seed is None else self.seed
         share = STEPS_SHARE.get(self.quality or "auto", 1.0)

@@ -75,8 +75,8 @@ def encoded(picture: Image.Image) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def post(server: LiveServer, key: str, path: str, body: object) -> requests.Response:
-    headers = {"Authorization": f"Bearer {key}"}
+def post(server: LiveServer, key: str, path: str, body: object, **more: str) -> requests.Response:
+    headers = {"Authorization": f"Bearer {key}", **more}
     return requests.post(f"{server.url}/sdapi/v1/{path}", json=body, headers=headers, timeout=120)
 
 
@@ -129,9 +129,27 @@ def test_settings_of_one_request_choose_model_and_format(server: LiveServer, key
     assert len(info["sd_model_hash"]) == 10
 
 
+@pytest.mark.parametrize("path", ["txt2img", "img2img"])
+def test_a_retry_under_its_idempotency_key_makes_no_second_record(
+    server: LiveServer, key: str, path: str
+) -> None:
+    body: dict[str, Any] = {**SMALL, "steps": 4, "seed": -1}
+    if path == "img2img":
+        body["init_images"] = [encoded(noise())]
+    more = {"Idempotency-Key": f"order-{path}"}
+    first, again = (post(server, key, path, body, **more) for _ in range(2))
+    assert first.status_code == 200, first.text
+    found = [json.loads(answer.json()["info"])["record_ids"] for answer in (first, again)]
+    assert found[0] == found[1]
+    assert first.json()["images"] == again.json()["images"]
+    assert post(server, key, path, {**body, "steps": 5}, **more).status_code == 422
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
+        ({"batch_size": 9}, "batch_size 9 is more than the 8"),
+        ({"n_iter": 9}, "n_iter 9 is more than the 8"),
         ({"enable_hr": True}, "enable_hr"),
         ({"restore_faces": True}, "restore_faces"),
         ({"tiling": True}, "tiling"),
@@ -146,7 +164,7 @@ def test_settings_of_one_request_choose_model_and_format(server: LiveServer, key
         ({"something_new": 1}, "something_new"),
         ({"steps": 0}, "steps"),
         ({"prompt": ""}, "prompt"),
-        ({"batch_size": 8, "n_iter": 8}, "n 64"),
+        ({"batch_size": 8, "n_iter": 8}, "batch_size 8 times n_iter 8 is more than the 8"),
     ],
 )
 def test_what_would_change_the_picture_is_refused_by_name(

@@ -211,6 +211,46 @@ def test_a_client_that_leaves_a_stream_cancels_its_job(tmp_path: Path) -> None:
             while (job := rows.list_jobs(limit=1)[0]).state is not JobState.CANCELLED:
                 assert time.monotonic() < deadline, job
                 time.sleep(0.1)
+            # Who can ask again under a key finds the same job, which went on.
+            asked = {
+                "prompt": "a house",
+                "size": "256x256",
+                "stream": True,
+                "partial_images": 1,
+                "extra_body": {"steps": 10},
+                "extra_headers": {"Idempotency-Key": "order-1182"},
+            }
+            with client.images.generate(**asked):
+                pass
+            time.sleep(1)
+            kinds = [event.type for event in client.images.generate(**asked)]
+            assert kinds[-1] == "image_generation.completed"
+            assert [job.state for job in rows.list_jobs(limit=9)] == ["done", "cancelled"]
+
+
+def test_a_retry_under_its_idempotency_key_makes_no_second_record(
+    server: LiveServer, client: openai.OpenAI
+) -> None:
+    drawn = {"prompt": "a red house", "extra_body": {"steps": 4}}  # its seed is drawn here
+
+    def generate(**changes: Any) -> Any:
+        headers = {"Idempotency-Key": "order-1182"}
+        return client.images.generate(**{**drawn, **changes}, size="256x256", extra_headers=headers)
+
+    def edit(image: bytes) -> Any:
+        headers = {"Idempotency-Key": "order-1183"}
+        return client.images.edit(**drawn, image=("a.png", image), extra_headers=headers)
+
+    picture = house()
+    with closing(open_registry(server.settings)) as store:
+        before = store.count()
+        assert generate().data == generate().data
+        assert edit(picture).data == edit(picture).data
+        assert store.count() - before == 2
+    with pytest.raises(openai.UnprocessableEntityError, match="another request"):
+        generate(prompt="a blue house")
+    with pytest.raises(openai.UnprocessableEntityError, match="another request"):
+        edit(house())
 
 
 def test_stream_of_an_edit_has_its_own_names(client: openai.OpenAI) -> None:
