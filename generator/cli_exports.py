@@ -70,16 +70,16 @@ class StepExport:
         )
         path = self.folder / f"{out.stem}-step-{report.done:04d}{out.suffix or '.png'}"
         try:
-            delivery = self.service.deliver_preview(
-                request,
-                report.preview(index),
-                PreviewOf(final, report.done),
-                lambda asset: StagedFile(path, asset.image.data),
+            rendered = self.service.take_preview(
+                request, report.preview(index), PreviewOf(final, report.done)
+            )
+            if rendered is None:
+                self.withheld[report.done] = "the safety policy blocked it"
+                return
+            delivery = self.service.finish(
+                rendered, lambda asset: StagedFile(path, asset.image.data)
             )
         except WatermarkError as error:
             self.withheld[report.done] = str(error)
-            return
-        if delivery is None:
-            self.withheld[report.done] = "the safety policy blocked it"
         else:
             self.previews.append((path, delivery))

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from generator.job_documents import (
     document_to_error,
@@ -37,7 +38,7 @@ from provenance.types import can_batch
 from registry.tables import JobState, PictureState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
     from generator.job_events import EventHub
@@ -80,6 +81,7 @@ class _Run:
         error: The first thing that went wrong.
         cancelled: Somebody asked to end it.
         lost: Another worker has it.
+        previews: That are still to be marked: followers are told of them before the end.
         holds: Pictures that are being marked in other threads, and 1 while there is more to render.
         closed: Its row says how it ended.
     """
@@ -92,6 +94,7 @@ class _Run:
     error: ProvenanceError | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     lost: threading.Event = field(default_factory=threading.Event)
+    previews: int = 0
     holds: int = 1
     closed: bool = False
 
@@ -102,6 +105,11 @@ class _Run:
     @property
     def steps_done(self) -> int:
         return sum(self.steps)
+
+    @property
+    def over(self) -> bool:
+        """Whether all its pictures have ended, previews too."""
+        return self.left == 0 and self.previews == 0
 
     @property
     def ended(self) -> bool:
@@ -371,7 +379,8 @@ class JobWorker:
             if isinstance(outcome, ContentBlockedError):
                 self._end_picture(task, outcome)
             else:
-                self._mark(task, outcome, began, share=len(batch))
+                finish = partial(self._finish_picture, task, outcome, began, len(batch))
+                self._mark(task.run, finish)
 
     def _report(self, batch: Sequence[_Task], report: StepReport) -> None:
         for index, task in enumerate(batch):
@@ -397,20 +406,17 @@ class JobWorker:
         if task.run.ended or self._stopping.is_set() or record_id is None:
             return
         try:
-            delivery = self._service.deliver_preview(
+            rendered = self._service.take_preview(
                 task.request, report.preview(index), PreviewOf(record_id, report.done)
             )
         except Exception as error:  # noqa: BLE001  the picture itself is worth more than a preview
             log.warning("job %s: no preview (%s)", task.run.id, _said(error))
             return
-        if delivery is not None:
-            data = {
-                "picture": task.number,
-                "step": report.done,
-                "of": report.total,
-                "record_id": delivery.record.record_id,
-            }
-            self._events.push(task.run.id, EventKind.PREVIEW, data)
+        if rendered is not None:
+            with self._lock:
+                task.run.previews += 1
+            data = {"picture": task.number, "step": report.done, "of": report.total}
+            self._mark(task.run, partial(self._finish_preview, task.run, rendered, data))
 
     def _link(self, batch: Sequence[_Task], index: int, record_id: RecordId) -> None:
         task = batch[index]
@@ -426,15 +432,16 @@ class JobWorker:
         if all(task.run.ended for task in batch):
             raise CancelledError("cancelled")
 
-    def _mark(self, task: _Task, rendered: Rendered, began: float, *, share: int) -> None:
+    def _mark(self, run: _Run, finish: Callable[[], None]) -> None:
+        """Has a picture of a job marked: here, or elsewhere while the next one is rendered."""
         if self._marking is None:
-            self._finish_picture(task, rendered, began, share)
+            finish()
             return
         self._room.acquire()
         with self._lock:
-            task.run.holds += 1
-        future = self._marking.submit(self._finish_picture, task, rendered, began, share)
-        future.add_done_callback(lambda done: self._marked(task.run, done))
+            run.holds += 1
+        future = self._marking.submit(finish)
+        future.add_done_callback(lambda done: self._marked(run, done))
 
     def _marked(self, run: _Run, done: Future[None]) -> None:
         """Follows a picture that was marked in another thread."""
@@ -462,6 +469,23 @@ class JobWorker:
             took = (time.monotonic() - began) / share
             self._seconds += NEWEST_SHARE * (took - self._seconds)
 
+    def _finish_preview(self, run: _Run, rendered: Rendered, data: Mapping[str, Any]) -> None:
+        """W5 to W9 of a preview; `data` tells of it besides its record."""
+        try:
+            if run.ended:
+                self._service.discard(rendered)
+            else:
+                record = self._service.finish(rendered).record
+                told = {**data, "record_id": record.record_id}
+                self._events.push(run.id, EventKind.PREVIEW, told)
+        except Exception as error:  # noqa: BLE001  as in `_preview`
+            log.warning("job %s: no preview (%s)", run.id, _said(error))
+        with self._lock:
+            run.previews -= 1
+            over = run.over
+        if over:
+            self._close(run)
+
     # -- ends ----------------------------------------------------------------------------------
 
     def _end_picture(self, task: _Task, error: Exception | None) -> None:
@@ -488,7 +512,7 @@ class JobWorker:
                     log.error("job %s: delivered, but then: %s", run.id, _said(error))
             else:
                 run.error = said
-            over = run.left == 0
+            over = run.over
         if over:
             self._close(run)
 

@@ -312,27 +312,24 @@ class GenerationService:
         log.info("delivered record %s", delivery.record.record_id)
         return delivery
 
-    def deliver_preview(
-        self,
-        request: GenerationRequest,
-        raster: RasterImage,
-        preview: PreviewOf,
-        deliver_to: Sink | None = None,
-    ) -> Delivery | None:
-        """W2, W4 to W9 for a picture that is not done: it is an output like any other.
+    def take_preview(
+        self, request: GenerationRequest, raster: RasterImage, preview: PreviewOf
+    ) -> Rendered | None:
+        """W2 and W4 for a picture that is not done: it is an output like any other.
+
+        What it answers must go to `finish`, or to `discard`, as with `render`.
 
         Args:
             request: What is being rendered.
             raster: What `StepReport.preview` shows.
             preview: Of which picture, after which step.
-            deliver_to: The caller's own sink.
 
         Returns:
             None when the safety policy blocks it: a preview is left out without a refusal, since
             the picture itself is still to be judged.
 
         Raises:
-            ProvenanceError: As `finish`; or no id could be reserved.
+            ProvenanceError: The picture could not be judged, or no id could be reserved.
         """
         inputs, studio = self.check(request), self.open_studio(request.model)
         safety = check_image(studio.checker, raster, self.safety_policy)
@@ -340,18 +337,10 @@ class GenerationService:
             return None
         model = studio.pipeline.model
         agent = SoftwareAgent(model.family or "pipeline", studio.pipeline.version)
-        rendered = Rendered(
-            request,
-            inputs,
-            self.store.reserve(),
-            raster,
-            model,
-            agent,
-            safety,
-            studio.pipeline.describe(request),
-            preview,
+        facts = studio.pipeline.describe(request)
+        return Rendered(
+            request, inputs, self.store.reserve(), raster, model, agent, safety, facts, preview
         )
-        return self.finish(rendered, deliver_to)
 
     def discard(self, rendered: Rendered) -> None:
         """Ends a rendered picture that will not be finished; nothing of it remains."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from marking_backend import SlowMarker
 
-from generator.jobs import JobService, JobState
+from generator.jobs import EventKind, JobEvent, JobOptions, JobService, JobState
 from generator.marking_pool import MarkingPool
 from generator.service import Studio
 from generator.wiring import build_generator
@@ -81,6 +82,23 @@ def test_the_next_job_is_rendered_while_the_last_one_is_marked(tmp_path: Path) -
         wait_until_done(jobs, first.id, second.id)
         assert len(jobs.get(first.id).results) == len(jobs.get(second.id).results) == 1
     check(settings, records=2)
+
+
+def test_a_picture_is_rendered_on_while_its_preview_is_marked(tmp_path: Path) -> None:
+    request, every = replace(REQUEST, steps=2), JobOptions(previews_every=1)
+    # The preview is not marked before the next picture is being rendered.
+    with running(tmp_path, after="rendering-1") as (settings, jobs):
+        first, second = (jobs.submit((request,), options=every) for _ in range(2))
+        wait_until_done(jobs, first.id, second.id)
+
+        async def follow() -> list[JobEvent]:
+            return [event async for event in jobs.events(first.id) if event]
+
+        *_, preview, done = asyncio.run(follow())
+        # A follower is told of every preview before the end.
+        assert (preview.kind, done.kind) == (EventKind.PREVIEW, EventKind.DONE)
+        assert preview.data["step"] == 1
+    check(settings, records=4)
 
 
 def test_the_renderer_waits_for_a_marker_that_hangs(tmp_path: Path) -> None:
