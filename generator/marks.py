@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-import numpy as np
-from PIL import Image
 
 from generator.visible_label import LABEL_CREATED, LABEL_EDITED, draw_label
 from provenance.errors import CapacityError
@@ -21,17 +17,11 @@ from provenance.types import (
     AssetInfo,
     Fingerprints,
     InputRole,
-    MediaType,
     RasterImage,
     RecordKind,
     SoftBinding,
 )
-from provenance.watermark.marking import (
-    MIN_PSNR_DB,
-    STRESS_JPEG_QUALITY,
-    MarkedImage,
-    embed_mark,
-)
+from provenance.watermark.marking import MarkedImage, MarkLimits, embed_mark
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -85,7 +75,7 @@ class Marks:
     embedder: Embedder | None
     signer: ManifestSigner
     terms: ClaimTerms
-    min_psnr_db: float = MIN_PSNR_DB
+    limits: MarkLimits = field(default_factory=MarkLimits)
 
     def describe_request(
         self, request: GenerationRequest, inputs: InputFacts | None = None
@@ -149,8 +139,7 @@ class Marks:
                 marked, request.media_type, quality=request.quality, xmp=xmp
             ),
             decode=lambda encoded: decode_image(encoded.data),
-            stress=(_save_as_jpeg,),
-            min_psnr_db=self.min_psnr_db,
+            limits=self.limits,
         )
 
     def check_capacity(self, request: GenerationRequest) -> None:
@@ -294,10 +283,3 @@ def _public_parameters(facts: Parameters) -> dict[str, Scalar]:
     """What the manifest says under our namespace; prompt, its hash and the label have their own."""
     own = ("prompt", "visible_label")
     return {name: value for name, value in facts.items() if not name.startswith(own)}
-
-
-def _save_as_jpeg(image: RasterImage) -> RasterImage:
-    """The re-save that a delivered mark should survive, with Pillow's default chroma."""
-    out = io.BytesIO()
-    Image.fromarray(image.pixels).save(out, MediaType.JPEG.name, quality=STRESS_JPEG_QUALITY)
-    return RasterImage(np.asarray(Image.open(out).convert("RGB")))

@@ -196,6 +196,8 @@ class RecordRow(Base):
     watermark_carries_record_id: Mapped[bool | None]
     watermark_psnr_db: Mapped[float | None] = mapped_column(Double)
     watermark_bit_accuracy: Mapped[float | None] = mapped_column(Double)
+    watermark_ssim: Mapped[float | None] = mapped_column(Double)
+    watermark_margin: Mapped[float | None] = mapped_column(Double)
 
     manifest_label: Mapped[str] = mapped_column(Text, index=True)
     manifest_store: Mapped[bytes] = mapped_column(LargeBinary)
