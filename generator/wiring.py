@@ -281,6 +281,7 @@ def _build_marks(settings: Settings, signer: ManifestSigner) -> Marks:
             label_text=_label_text(settings.generator.label_text),
         ),
         limits=MarkLimits(settings.watermark.min_psnr_db, settings.watermark.min_ssim),
+        deliver_unmarkable=settings.watermark.deliver_unmarkable,
     )
 
 

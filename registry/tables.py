@@ -59,7 +59,7 @@ __all__ = [
     "UtcDateTime",
 ]
 
-HEAD_REVISION = "0004"
+HEAD_REVISION = "0005"
 """The migration that these mappings describe. Kept here so that opening a store needs no Alembic;
 a test compares it with the head of the migration folder."""
 

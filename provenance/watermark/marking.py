@@ -73,18 +73,18 @@ class MarkLimits:
 
 @dataclass(frozen=True, slots=True)
 class MarkedImage:
-    """A picture that provably carries its mark.
+    """A picture that provably carries its mark, or says that it doesn't.
 
     Attributes:
         encoded: The bytes from which the mark was read back.
         raster: `encoded`, decoded.
-        info: How it was marked.
+        info: How it was marked; None where it could not be, and policy lets it go all the same.
         sturdy: Whether every margin held too: bit accuracy and each simulated re-save.
     """
 
     encoded: EncodedImage
     raster: RasterImage
-    info: WatermarkInfo
+    info: WatermarkInfo | None
     sturdy: bool
 
 
@@ -175,7 +175,7 @@ def embed_mark(
     limits = limits or MarkLimits()
     reader = MarkReader((scheme,), (key,))
     best: MarkedImage | None = None
-    most, reason = -1, ""
+    most, settled, reason = -1, 0.0, ""
     for strength in scheme.strengths:
         marked = scheme.embed(raster, payload, key=key, strength=strength)
         psnr_db, ssim = measure_psnr_db(marked, raster), measure_ssim(marked, raster)
@@ -204,8 +204,9 @@ def embed_mark(
         if held > most:
             most = held
             best = MarkedImage(encoded, delivered, info, sturdy=held == 1 + len(stress))
-        if best is not None and best.sturdy:
-            return best
+            if best.sturdy:
+                return best
+            settled = strength
     if best is None:
         raise ReadBackError(
             f"the {scheme.name} mark could not be read back from the encoded picture ({reason}); "
@@ -214,7 +215,7 @@ def embed_mark(
     _log.warning(
         "watermark of codec %s reads back at strength %s, but not with every margin",
         scheme.name,
-        best.info.strength,
+        settled,
     )
     return best
 
