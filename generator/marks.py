@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import io
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image
-
 from generator.visible_label import LABEL_CREATED, LABEL_EDITED, draw_label
-from provenance.errors import CapacityError
+from provenance.errors import CapacityError, ReadBackError
 from provenance.imaging import decode_image, encode_image, hash_pixels
 from provenance.manifest.claims import Claim, ClaimShape, SoftwareAgent, TrainingUse
 from provenance.manifest.heal import split_shell
@@ -21,17 +18,11 @@ from provenance.types import (
     AssetInfo,
     Fingerprints,
     InputRole,
-    MediaType,
     RasterImage,
     RecordKind,
     SoftBinding,
 )
-from provenance.watermark.marking import (
-    MIN_PSNR_DB,
-    STRESS_JPEG_QUALITY,
-    MarkedImage,
-    embed_mark,
-)
+from provenance.watermark.marking import MarkedImage, MarkLimits, embed_mark
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,17 +31,21 @@ if TYPE_CHECKING:
     from provenance.interfaces import Embedder, Hasher, WatermarkScheme
     from provenance.manifest.signing import ManifestSigner
     from provenance.types import (
+        EncodedImage,
         GenerationRequest,
         ModelRef,
         Parameters,
         SafetyReport,
         Scalar,
         SignedAsset,
+        WatermarkInfo,
         WatermarkPayload,
     )
     from provenance.watermark.payload import WatermarkKey
 
 __all__ = ["ClaimTerms", "Marks", "describe_asset", "kind_of", "shape_of"]
+
+_log = logging.getLogger(__name__)
 
 WATERMARK_BINDING_VERSION = "1"
 """First part of a watermark binding's value, ``version*payload``, as the field writes it."""
@@ -85,7 +80,8 @@ class Marks:
     embedder: Embedder | None
     signer: ManifestSigner
     terms: ClaimTerms
-    min_psnr_db: float = MIN_PSNR_DB
+    limits: MarkLimits = field(default_factory=MarkLimits)
+    deliver_unmarkable: bool = False
 
     def describe_request(
         self, request: GenerationRequest, inputs: InputFacts | None = None
@@ -130,7 +126,8 @@ class Marks:
         Raises:
             BackendUnavailableError: A visible label is asked for and cannot be drawn.
             CapacityError: The picture is too small for the codec.
-            ReadBackError: No strength within the limits could be read back.
+            ReadBackError: No strength within the limits could be read back, and unmarked pictures
+                are not delivered.
         """
         xmp = build_xmp(
             ai_system=model.name,
@@ -140,18 +137,26 @@ class Marks:
         )
         if request.visible_label:
             image = draw_label(image, self.label_text(request))
-        return embed_mark(
-            image,
-            payload if self.carries_record_id(image) else None,
-            key=self.key,
-            codec=self.codec,
-            encode=lambda marked: encode_image(
-                marked, request.media_type, quality=request.quality, xmp=xmp
-            ),
-            decode=lambda encoded: decode_image(encoded.data),
-            stress=(_save_as_jpeg,),
-            min_psnr_db=self.min_psnr_db,
-        )
+
+        def encode(marked: RasterImage) -> EncodedImage:
+            return encode_image(marked, request.media_type, quality=request.quality, xmp=xmp)
+
+        try:
+            return embed_mark(
+                image,
+                payload if self.carries_record_id(image) else None,
+                key=self.key,
+                codec=self.codec,
+                encode=encode,
+                decode=lambda encoded: decode_image(encoded.data),
+                limits=self.limits,
+            )
+        except ReadBackError:
+            if not self.deliver_unmarkable:
+                raise
+        _log.warning("record %s is delivered without a watermark", payload.record_id)
+        encoded = encode(image)
+        return MarkedImage(encoded, decode_image(encoded.data), info=None, sturdy=False)
 
     def check_capacity(self, request: GenerationRequest) -> None:
         """W1: refuses a size that the codec cannot mark, before anything is rendered.
@@ -206,8 +211,8 @@ class Marks:
             when=when,
             model=model,
             pipeline=pipeline,
-            watermark=self._watermark_binding(payload, marked),
-            watermark_agent=SoftwareAgent(self.codec.name, self.codec.alg.rpartition(".")[2]),
+            watermark=self._watermark_binding(payload, marked.info),
+            watermark_agent=None if marked.info is None else self._watermark_agent(),
             fingerprints=self._fingerprint_bindings(fingerprints),
             parameters=_public_parameters(
                 {**self.describe_request(request, inputs), **(facts or {})}
@@ -223,8 +228,15 @@ class Marks:
         )
         return self.signer.sign(marked.encoded, claim)
 
-    def _watermark_binding(self, payload: WatermarkPayload, marked: MarkedImage) -> SoftBinding:
-        value = payload.record_id if marked.info.carries_record_id else self.key.key_id
+    def _watermark_agent(self) -> SoftwareAgent:
+        return SoftwareAgent(self.codec.name, self.codec.alg.rpartition(".")[2])
+
+    def _watermark_binding(
+        self, payload: WatermarkPayload, info: WatermarkInfo | None
+    ) -> SoftBinding | None:
+        if info is None:
+            return None
+        value = payload.record_id if info.carries_record_id else self.key.key_id
         return SoftBinding(
             f"{self.terms.namespace}.{self.codec.alg}", f"{WATERMARK_BINDING_VERSION}*{value}"
         )
@@ -302,10 +314,3 @@ def _public_parameters(facts: Parameters) -> dict[str, Scalar]:
     """What the manifest says under our namespace; prompt, its hash and the label have their own."""
     own = ("prompt", "visible_label")
     return {name: value for name, value in facts.items() if not name.startswith(own)}
-
-
-def _save_as_jpeg(image: RasterImage) -> RasterImage:
-    """The re-save that a delivered mark should survive, with Pillow's default chroma."""
-    out = io.BytesIO()
-    Image.fromarray(image.pixels).save(out, MediaType.JPEG.name, quality=STRESS_JPEG_QUALITY)
-    return RasterImage(np.asarray(Image.open(out).convert("RGB")))

@@ -23,7 +23,7 @@ from provenance.fingerprint.similarity import match_marked_picture
 from provenance.imaging import decode_image, hash_pixels
 from provenance.manifest.heal import heal
 from provenance.types import EncodedImage, MatchTier, WatermarkPayload
-from provenance.watermark.marking import measure_psnr_db
+from provenance.watermark.quality import measure_psnr_db
 
 if TYPE_CHECKING:
     from collections.abc import Callable

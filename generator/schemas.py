@@ -250,6 +250,8 @@ def record_asset_view(record: RegistryRecord, *, asset_url: str | None = None) -
             "strength": mark.strength,
             "psnr_db": round(mark.psnr_db, 2),
             "bit_accuracy": round(mark.bit_accuracy, 4),
+            "ssim": None if mark.ssim is None else round(mark.ssim, 4),
+            "margin": None if mark.margin is None else round(mark.margin, 3),
         },
         safety={}
         if safety is None

@@ -32,6 +32,7 @@ from provenance.manifest.selftest import run_self_test
 from provenance.manifest.wiring import build_manifest_signer, build_trust
 from provenance.plugins import load_backend
 from provenance.watermark.keyfile import read_key_file
+from provenance.watermark.marking import MarkLimits
 from provenance.watermark.wiring import (
     build_codec,
     build_mark_reader,
@@ -280,7 +281,8 @@ def _build_marks(settings: Settings, signer: ManifestSigner) -> Marks:
             include_prompt=settings.manifest.include_prompt,
             label_text=_label_text(settings.generator.label_text),
         ),
-        min_psnr_db=settings.watermark.min_psnr_db,
+        limits=MarkLimits(settings.watermark.min_psnr_db, settings.watermark.min_ssim),
+        deliver_unmarkable=settings.watermark.deliver_unmarkable,
     )
 
 

@@ -125,12 +125,17 @@ class WatermarkSettings:
         key_file: 32 secret bytes; empty means ``keys/watermark.key`` in the home folder.
         read_codecs: Codecs that the reader tries; the rivaGan reader costs two seconds a picture.
         min_psnr_db: The embedder refuses to go below this quality, decibels, 0 to 100.
+        min_ssim: Nor does it raise the strength below this structural similarity, 0 to 1.
+        deliver_unmarkable: Deliver what cannot carry a mark (a black picture, say) without one,
+            signed and registered all the same; otherwise such a picture is an error.
     """
 
-    codec: str = "dwtDctSvd"
+    codec: str = "lattice"
     key_file: str = ""
-    read_codecs: tuple[str, ...] = ("dwtDctSvd",)
+    read_codecs: tuple[str, ...] = ("lattice", "dwtDctSvd")
     min_psnr_db: Annotated[float, Range(0, 100)] = 34.0
+    min_ssim: Annotated[float, Range(0, 1)] = 0.975
+    deliver_unmarkable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

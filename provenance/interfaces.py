@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Refusal,
         RegistryRecord,
         RenderDefaults,
+        Resave,
         Reservation,
         SealedInputs,
         WatermarkEvidence,
@@ -180,6 +181,10 @@ class WatermarkTraits(Protocol):
     def strengths(self) -> tuple[float, ...]:
         """Strengths from gentle to strong; the reader tries each one that changes the reading."""
 
+    @property
+    def endures(self) -> tuple[Resave, ...]:
+        """What a mark is made strong enough for, where the picture allows, the mildest first."""
+
 
 @runtime_checkable
 class WatermarkCodec(WatermarkTraits, Protocol):
@@ -273,16 +278,6 @@ class WatermarkScheme(WatermarkTraits, Protocol):
         Raises:
             BackendUnavailableError: The library for reading is not installed.
         """
-
-    def bit_accuracy(
-        self,
-        image: RasterImage,
-        payload: WatermarkPayload | None,
-        *,
-        key: WatermarkKey,
-        strength: float,
-    ) -> float:
-        """Share of raw bits that read back right from a picture marked with these arguments."""
 
 
 @runtime_checkable

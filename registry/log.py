@@ -203,7 +203,7 @@ def _describe_safety(safety: SafetyReport | None) -> JsonValue:
 def _describe_watermark(mark: WatermarkInfo | None) -> JsonValue:
     if mark is None:
         return None
-    return {
+    described: dict[str, JsonValue] = {
         "codec": mark.codec,
         "alg": mark.alg,
         "key_id": mark.key_id,
@@ -212,6 +212,10 @@ def _describe_watermark(mark: WatermarkInfo | None) -> JsonValue:
         "psnr_db": _number(mark.psnr_db),
         "bit_accuracy": _number(mark.bit_accuracy),
     }
+    # Entries of records from before these were measured must stay what they were.
+    later = {"ssim": mark.ssim, "margin": mark.margin}
+    measured = {name: _number(value) for name, value in later.items() if value is not None}
+    return described | measured
 
 
 def _describe_embedding(embedding: Embedding | None) -> JsonValue:

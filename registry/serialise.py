@@ -113,6 +113,8 @@ def _watermark_columns(mark: WatermarkInfo | None) -> dict[str, Any]:
         "watermark_carries_record_id": mark.carries_record_id if mark else None,
         "watermark_psnr_db": mark.psnr_db if mark else None,
         "watermark_bit_accuracy": mark.bit_accuracy if mark else None,
+        "watermark_ssim": mark.ssim if mark else None,
+        "watermark_margin": mark.margin if mark else None,
     }
 
 
@@ -250,6 +252,8 @@ def _watermark_of(row: RecordRow) -> WatermarkInfo | None:
         carries_record_id=bool(row.watermark_carries_record_id),
         psnr_db=row.watermark_psnr_db or 0.0,
         bit_accuracy=row.watermark_bit_accuracy or 0.0,
+        ssim=row.watermark_ssim,
+        margin=row.watermark_margin,
     )
 
 

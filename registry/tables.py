@@ -59,7 +59,7 @@ __all__ = [
     "UtcDateTime",
 ]
 
-HEAD_REVISION = "0004"
+HEAD_REVISION = "0005"
 """The migration that these mappings describe. Kept here so that opening a store needs no Alembic;
 a test compares it with the head of the migration folder."""
 
@@ -196,6 +196,8 @@ class RecordRow(Base):
     watermark_carries_record_id: Mapped[bool | None]
     watermark_psnr_db: Mapped[float | None] = mapped_column(Double)
     watermark_bit_accuracy: Mapped[float | None] = mapped_column(Double)
+    watermark_ssim: Mapped[float | None] = mapped_column(Double)
+    watermark_margin: Mapped[float | None] = mapped_column(Double)
 
     manifest_label: Mapped[str] = mapped_column(Text, index=True)
     manifest_store: Mapped[bytes] = mapped_column(LargeBinary)

@@ -19,7 +19,7 @@ import pytest
 from provenance.errors import CapacityError
 from provenance.interfaces import WatermarkCodec
 from provenance.testing.pictures import flat_picture, natural_picture
-from provenance.watermark.marking import measure_psnr_db
+from provenance.watermark.quality import measure_psnr_db
 
 if TYPE_CHECKING:
     from provenance.types import BitArray, RasterImage

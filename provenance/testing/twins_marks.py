@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from provenance.errors import CapacityError
-from provenance.types import BitArray, Embedding, Float32Array, PerceptualHash, RasterImage
+from provenance.types import BitArray, Embedding, Float32Array, PerceptualHash, RasterImage, Resave
 
 __all__ = ["MeanHasher", "StripeCodec", "ThumbnailEmbedder"]
 
@@ -23,6 +23,7 @@ class StripeCodec:
     alg: str = "stripe.1"
     min_side_px: int = 32
     strengths: tuple[float, ...] = (8.0, 16.0)
+    endures: tuple[Resave, ...] = ()
 
     def capacity_bits(self, width_px: int, height_px: int) -> int:
         """Every second pixel, row by row."""

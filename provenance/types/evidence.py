@@ -92,6 +92,7 @@ class WatermarkEvidence:
         record_id: Payload; None when absent or for presence marks.
         p_value: Upper bound of the probability that an unmarked picture answers so.
         key_id: Key that matched; None when absent.
+        bit_accuracy: Share of raw bits that agree with what was found, 0..1; None when absent.
         margin: How far the payload is from being lost, 0..1; None where the codec doesn't say.
         geometry: What was done to the picture; None where the codec doesn't say.
         region: Where the mark was found; None where the codec doesn't say.
@@ -103,6 +104,7 @@ class WatermarkEvidence:
     record_id: RecordId | None = None
     p_value: float | None = None
     key_id: str | None = None
+    bit_accuracy: float | None = None
     margin: float | None = None
     geometry: MarkGeometry | None = None
     region: MarkRegion | None = None

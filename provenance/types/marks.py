@@ -78,6 +78,9 @@ class WatermarkInfo:
         carries_record_id: False for a presence mark (rivaGan's 32 bits).
         psnr_db: Peak signal-to-noise ratio of marked against unmarked pixels, decibels.
         bit_accuracy: Share of raw carrier bits read back right, 0..1; higher is better.
+        ssim: Structural similarity of marked to unmarked luma, at most 1; None in records of old.
+        margin: How clearly the payload read back, 0..1 in the codec's own measure; None where the
+            codec has none.
     """
 
     codec: str
@@ -87,6 +90,21 @@ class WatermarkInfo:
     carries_record_id: bool
     psnr_db: float
     bit_accuracy: float
+    ssim: float | None = None
+    margin: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resave:
+    """What happens to a picture that is passed on: made smaller, and saved as JPEG.
+
+    Attributes:
+        quality: JPEG quality, 1..95.
+        scale: New sides over old ones, above 0.
+    """
+
+    quality: int
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

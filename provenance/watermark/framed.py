@@ -18,7 +18,7 @@ from provenance.watermark import statistics
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provenance.types import BitArray, Float32Array, RasterImage, WatermarkPayload
+    from provenance.types import BitArray, Float32Array, RasterImage, Resave, WatermarkPayload
     from provenance.watermark.payload import PayloadReading, WatermarkKey
 
 __all__ = ["FramedCodec", "as_scheme"]
@@ -51,6 +51,10 @@ class FramedCodec:
     def strengths(self) -> tuple[float, ...]:
         return self.codec.strengths
 
+    @property
+    def endures(self) -> tuple[Resave, ...]:
+        return self.codec.endures
+
     def fits(self, width_px: int, height_px: int) -> bool:
         """Whether any mark fits, a presence mark included."""
         return self.codec.capacity_bits(width_px, height_px) > 0
@@ -69,18 +73,6 @@ class FramedCodec:
     ) -> RasterImage:
         """See `interfaces.WatermarkScheme`."""
         return self.codec.embed(image, self._bits(image, payload, key), strength=strength)
-
-    def bit_accuracy(
-        self,
-        image: RasterImage,
-        payload: WatermarkPayload | None,
-        *,
-        key: WatermarkKey,
-        strength: float,
-    ) -> float:
-        """See `interfaces.WatermarkScheme`."""
-        soft = self.codec.extract(image, strength=strength)
-        return _bit_accuracy(soft, self._bits(image, payload, key))
 
     def read(
         self,
@@ -129,10 +121,6 @@ class FramedCodec:
         return framing.frame(payload, key, capacity)
 
 
-def _bit_accuracy(soft: Float32Array, bits: BitArray) -> float:
-    return float(((soft > 0) == bits).mean())
-
-
 def _is_constant(soft: Float32Array) -> bool:
     """Whether at every strength fewer slots vary than one coded word needs.
 
@@ -157,6 +145,7 @@ def _judge_payload(
             reading.record_id,
             statistics.tag_p_value(tried),
             key_id,
+            bit_accuracy=reading.bit_accuracy,
         )
     p_value, key_id = min(
         (statistics.energy_p_value(r.energy, degrees=r.degrees, readings_tried=tried), key_id)
@@ -182,11 +171,12 @@ def _judge_presence(
     if p_values[best] > statistics.PRESENCE_P_VALUE:
         return WatermarkEvidence(Finding.ABSENT, f"no presence mark of our keys in {codec}", codec)
     row, bits, key = candidates[best]
+    accuracy = float(((row > 0) == bits).mean())
     return WatermarkEvidence(
         Finding.PRESENT,
-        f"our presence mark: {_bit_accuracy(row, bits):.0%} of {bits.size} bits agree; "
-        "it names no record",
+        f"our presence mark: {accuracy:.0%} of {bits.size} bits agree; it names no record",
         codec,
         p_value=p_values[best],
         key_id=key.key_id,
+        bit_accuracy=accuracy,
     )

@@ -8,12 +8,15 @@ not read back from its encoded bytes by the detector's own code, and an unmarked
 
 from __future__ import annotations
 
+import io
 import logging
-import math
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from provenance.errors import ConfigError, ReadBackError
 from provenance.types import (
@@ -24,22 +27,22 @@ from provenance.types import (
     WatermarkInfo,
 )
 from provenance.watermark.framed import as_scheme
+from provenance.watermark.quality import measure_psnr_db, measure_ssim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from provenance.interfaces import WatermarkCodec, WatermarkScheme
-    from provenance.types import WatermarkPayload
+    from provenance.types import Resave, WatermarkPayload
     from provenance.watermark.payload import WatermarkKey
 
 __all__ = [
     "MIN_BIT_ACCURACY",
-    "MIN_PSNR_DB",
-    "STRESS_JPEG_QUALITY",
+    "MarkLimits",
     "MarkReader",
     "MarkedImage",
     "embed_mark",
-    "measure_psnr_db",
+    "resave",
 ]
 
 _log = logging.getLogger(__name__)
@@ -51,29 +54,37 @@ At 512x512 the code reads 95 of 100 words from 0.62 on and nearly none at 0.58 (
 errors). Delivered at 0.80, a mark may lose as much again as it lost in encoding.
 """
 
-MIN_PSNR_DB = 34.0
-"""No mark more visible than this is delivered: it would show more than JPEG at quality 75 does on
-most photographs (median 37 dB, lowest 31 dB on 32 of them at 512x512). The gentlest strength of the
-default codec lies at 41 dB and more."""
 
-STRESS_JPEG_QUALITY = 75
-"""The re-save that a delivered mark should survive: the default quality of libjpeg and Pillow."""
+@dataclass(frozen=True, slots=True)
+class MarkLimits:
+    """No mark more visible than this is delivered.
+
+    Attributes:
+        min_psnr_db: Decibels. At 34 a mark shows more than JPEG at quality 75 does on most
+            photographs (median 37 dB, lowest 31 dB on 32 of them at 512x512).
+        min_ssim: Structural similarity, below which strength is not raised. Even skies, where a
+            mark would be seen first, count most in it. The gentlest strength is not held to it:
+            black pictures fall short of it at 52 dB.
+    """
+
+    min_psnr_db: float = 34.0
+    min_ssim: float = 0.975
 
 
 @dataclass(frozen=True, slots=True)
 class MarkedImage:
-    """A picture that provably carries its mark.
+    """A picture that provably carries its mark, or says that it doesn't.
 
     Attributes:
         encoded: The bytes from which the mark was read back.
         raster: `encoded`, decoded.
-        info: How it was marked.
+        info: How it was marked; None where it could not be, and policy lets it go all the same.
         sturdy: Whether every margin held too: bit accuracy and each simulated re-save.
     """
 
     encoded: EncodedImage
     raster: RasterImage
-    info: WatermarkInfo
+    info: WatermarkInfo | None
     sturdy: bool
 
 
@@ -133,8 +144,8 @@ def embed_mark(
     codec: WatermarkCodec | WatermarkScheme,
     encode: Callable[[RasterImage], EncodedImage],
     decode: Callable[[EncodedImage], RasterImage],
-    stress: Sequence[Callable[[RasterImage], RasterImage]] = (),
-    min_psnr_db: float = MIN_PSNR_DB,
+    stress: Sequence[Callable[[RasterImage], RasterImage]] | None = None,
+    limits: MarkLimits | None = None,
 ) -> MarkedImage:
     """Embeds, encodes, and reads back, with the gentlest strength that holds every margin.
 
@@ -145,12 +156,13 @@ def embed_mark(
         codec: Where the bits go.
         encode: Makes the bytes that will be delivered.
         decode: Decodes them as the detector will.
-        stress: Simulated re-saves of the decoded picture that the mark should survive.
-        min_psnr_db: No mark more visible than this is delivered, decibels; higher is gentler.
+        stress: Damage to the decoded picture that the mark should survive, the mildest first; by
+            default what the codec `endures`.
+        limits: No mark more visible than this is delivered.
 
     Returns:
-        The first strength that holds every margin; otherwise the strongest that reads back, with
-        `sturdy` False.
+        The first strength that holds every margin; otherwise the gentlest of those that hold the
+        most, with `sturdy` False.
 
     Raises:
         CapacityError: The picture is too small for the codec, or the codec for the payload.
@@ -158,14 +170,18 @@ def embed_mark(
         BackendUnavailableError: The library for embedding is not installed.
     """
     scheme = as_scheme(codec)
+    if stress is None:
+        stress = tuple(partial(resave, how=how) for how in scheme.endures)
+    limits = limits or MarkLimits()
     reader = MarkReader((scheme,), (key,))
     best: MarkedImage | None = None
-    reason = ""
+    most, settled, reason = -1, 0.0, ""
     for strength in scheme.strengths:
         marked = scheme.embed(raster, payload, key=key, strength=strength)
-        psnr_db = measure_psnr_db(marked, raster)
-        if psnr_db < min_psnr_db:
-            reason = f"strength {strength:g} would be visible ({psnr_db:.1f} dB)"
+        psnr_db, ssim = measure_psnr_db(marked, raster), measure_ssim(marked, raster)
+        raised = strength > scheme.strengths[0]
+        if psnr_db < limits.min_psnr_db or (raised and ssim < limits.min_ssim):
+            reason = f"strength {strength:g} would be visible ({psnr_db:.1f} dB, SSIM {ssim:.3f})"
             break
         encoded = encode(marked)
         delivered = decode(encoded)
@@ -173,7 +189,6 @@ def embed_mark(
         if not _says(evidence, payload):
             reason = f"at strength {strength:g} the detector says: {evidence.reason}"
             continue
-        accuracy = scheme.bit_accuracy(delivered, payload, key=key, strength=strength)
         info = WatermarkInfo(
             codec=scheme.name,
             alg=scheme.alg,
@@ -181,14 +196,17 @@ def embed_mark(
             strength=strength,
             carries_record_id=payload is not None,
             psnr_db=psnr_db,
-            bit_accuracy=accuracy,
+            bit_accuracy=evidence.bit_accuracy or 0.0,
+            ssim=ssim,
+            margin=evidence.margin,
         )
-        sturdy = accuracy >= MIN_BIT_ACCURACY and all(
-            _says(reader.read(damage(delivered)), payload) for damage in stress
-        )
-        best = MarkedImage(encoded, delivered, info, sturdy)
-        if sturdy:
-            return best
+        held = _margins_held(info, delivered, payload, reader=reader, stress=stress)
+        if held > most:
+            most = held
+            best = MarkedImage(encoded, delivered, info, sturdy=held == 1 + len(stress))
+            if best.sturdy:
+                return best
+            settled = strength
     if best is None:
         raise ReadBackError(
             f"the {scheme.name} mark could not be read back from the encoded picture ({reason}); "
@@ -197,19 +215,36 @@ def embed_mark(
     _log.warning(
         "watermark of codec %s reads back at strength %s, but not with every margin",
         scheme.name,
-        best.info.strength,
+        settled,
     )
     return best
 
 
-def measure_psnr_db(image: RasterImage, reference: RasterImage) -> float:
-    """Peak signal-to-noise ratio in decibels over all three channels; 100 for equal pictures.
+def _margins_held(
+    info: WatermarkInfo,
+    delivered: RasterImage,
+    payload: WatermarkPayload | None,
+    *,
+    reader: MarkReader,
+    stress: Sequence[Callable[[RasterImage], RasterImage]],
+) -> int:
+    """How many margins hold before the first that doesn't: bit accuracy, then each stress."""
+    if info.bit_accuracy < MIN_BIT_ACCURACY:
+        return 0
+    survived = takewhile(lambda damage: _says(reader.read(damage(delivered)), payload), stress)
+    return 1 + sum(1 for _ in survived)
 
-    Both pictures have the same size. Higher is more similar.
-    """
-    error = np.subtract(image.pixels, reference.pixels, dtype=np.int16)
-    mean_square = float(np.square(error, dtype=np.int32).mean())
-    return 100.0 if mean_square == 0 else 10.0 * math.log10(255.0**2 / mean_square)
+
+def resave(image: RasterImage, how: Resave) -> RasterImage:
+    """Passes a picture on as most programs do: Pillow's bicubic filter and default chroma."""
+    picture = Image.fromarray(image.pixels)
+    if how.scale != 1.0:
+        width, height = (max(1, round(side * how.scale)) for side in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=how.quality)
+    with Image.open(out) as saved:
+        return RasterImage(np.asarray(saved.convert("RGB")))
 
 
 def _says(evidence: WatermarkEvidence, payload: WatermarkPayload | None) -> bool:

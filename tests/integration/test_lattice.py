@@ -8,13 +8,16 @@ from PIL import Image
 
 from generator.embedded.training.captions import Split, sample_spec
 from generator.embedded.training.scenes import draw_scene
-from provenance.errors import CapacityError
+from provenance.errors import CapacityError, ReadBackError
+from provenance.imaging import decode_image, encode_image
 from provenance.interfaces import WatermarkCodec, WatermarkScheme
 from provenance.plugins import load_backend
 from provenance.testing.pictures import flat_picture, natural_picture
-from provenance.types import Finding, RasterImage, RecordId, WatermarkPayload
-from provenance.watermark.marking import MarkReader, measure_psnr_db
+from provenance.types import Finding, MediaType, RasterImage, RecordId, WatermarkPayload
+from provenance.watermark.codecs.lattice_cells import find_cells
+from provenance.watermark.marking import MarkReader, embed_mark, resave
 from provenance.watermark.payload import WatermarkKey
+from provenance.watermark.quality import measure_psnr_db
 
 KEY = WatermarkKey(bytes(range(32)))
 OTHER = WatermarkKey(bytes(range(1, 33)))
@@ -175,3 +178,83 @@ def test_a_flat_picture_is_unreadable_not_absent(rgb):
 def test_a_tiny_picture_is_unreadable():
     answer = CODEC.read(natural_picture(40, 500, seed=1), [KEY], thorough=True)
     assert answer.finding is Finding.UNREADABLE
+
+
+def other_scene(seed, side=512):
+    return Image.fromarray(
+        draw_scene(sample_spec(np.random.default_rng(seed), Split.TEST), side_px=side)
+    )
+
+
+def collage(image):
+    """The marked picture at the lower left of four."""
+    page = Image.new("RGB", (1024, 1024))
+    for seed, corner in ((21, (0, 0)), (22, (512, 0)), (23, (512, 512))):
+        page.paste(other_scene(seed), corner)
+    page.paste(image, (0, 512))
+    return page
+
+
+def sheet(image):
+    """Two pictures with white between and around."""
+    page = Image.new("RGB", (828, 424), "white")
+    page.paste(image.resize((384, 384), Image.Resampling.BICUBIC), (20, 20))
+    page.paste(other_scene(24, 384), (424, 20))
+    return page
+
+
+@pytest.mark.parametrize(
+    ("change", "box"),
+    [(collage, (0, 512, 512, 512)), (sheet, (20, 20, 384, 384))],
+    ids=["collage", "sheet"],
+)
+def test_the_part_that_carries_the_mark_is_told(change, box):
+    answer = CODEC.read(changed(change), [KEY], thorough=True)
+    assert answer.record_id == PAYLOAD.record_id
+    region = answer.region
+    found = (region.left_px, region.top_px, region.width_px, region.height_px)
+    assert found == pytest.approx(box, abs=64)
+
+
+def test_cells_are_found_and_a_plain_picture_has_none():
+    assert find_cells(PICTURE) == []
+    cells = find_cells(changed(collage))
+    assert len(cells) == 4
+    # Even sky at a cell's edge counts as its border.
+    assert any((one.left_px, one.top_px) == pytest.approx((0, 512), abs=2) for one in cells)
+
+
+def test_the_embedder_goes_on_until_the_mark_endures_what_it_should():
+    made = embed_mark(
+        PICTURE,
+        PAYLOAD,
+        key=KEY,
+        codec=CODEC,
+        encode=lambda raster: encode_image(raster, MediaType.PNG),
+        decode=lambda encoded: decode_image(encoded.data),
+    )
+    assert made.info.ssim >= 0.975
+    assert made.info.margin > 0.5
+    if made.sturdy:
+        for how in CODEC.endures:
+            assert CODEC.read(resave(made.raster, how), [KEY]).record_id == PAYLOAD.record_id
+    gentlest = mark(strength=CODEC.strengths[0])
+    lasting = [
+        all(CODEC.read(resave(one, how), [KEY]).record_id for how in CODEC.endures)
+        for one in (gentlest, made.raster)
+    ]
+    assert lasting[1] >= lasting[0]
+
+
+def test_a_flat_picture_is_not_delivered_as_marked():
+    """A mark that would show is refused, and one that cannot be read back, too."""
+    flat = flat_picture(512, 512, rgb=(90, 90, 90))
+    with pytest.raises(ReadBackError, match="nothing is delivered"):
+        embed_mark(
+            flat,
+            PAYLOAD,
+            key=KEY,
+            codec=CODEC,
+            encode=lambda raster: encode_image(raster, MediaType.JPEG, quality=15),
+            decode=lambda encoded: decode_image(encoded.data),
+        )

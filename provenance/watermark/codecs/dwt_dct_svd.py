@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from provenance.types import Resave
 from provenance.watermark.codecs import haar_blocks
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class DwtDctSvdCodec:
     alg: str = "dwtdctsvd.1"
     min_side_px: int = haar_blocks.MIN_SIDE_PX
     strengths: tuple[float, ...] = _STEPS
+    endures: tuple[Resave, ...] = (Resave(quality=75),)
 
     def capacity_bits(self, width_px: int, height_px: int) -> int:
         """Number of 8x8 blocks; 0 under the minimum size."""

@@ -9,31 +9,33 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.errors import CapacityError
-from provenance.types import Finding, MarkGeometry, MarkRegion, RasterImage, WatermarkEvidence
-from provenance.watermark import coding, statistics
-from provenance.watermark.codecs.lattice_canvas import (
-    find_frame,
-    folded_spectrum,
-    pick_lines,
-    scaled_luma,
-    whiten,
+from provenance.types import (
+    Finding,
+    MarkGeometry,
+    MarkRegion,
+    RasterImage,
+    Resave,
+    WatermarkEvidence,
 )
+from provenance.watermark import coding, statistics
+from provenance.watermark.codecs.lattice_canvas import folded_spectrum, pick_lines, scaled_luma
 from provenance.watermark.codecs.lattice_carrier import (
-    CANONICAL_PX,
     TILE_PX,
     make_carrier,
     slot_of,
 )
+from provenance.watermark.codecs.lattice_cells import find_cells, find_frame
 from provenance.watermark.codecs.lattice_embedding import write_waves
 from provenance.watermark.codecs.lattice_geometry import Geometry
 from provenance.watermark.codecs.lattice_lines import Lines
 from provenance.watermark.codecs.lattice_magnitudes import MagnitudeMap
+from provenance.watermark.codecs.lattice_plane import SearchedPlane
 from provenance.watermark.codecs.lattice_reading import WORDS_COUNTED, Attempts, Reading, read_lines
 from provenance.watermark.codecs.lattice_search import Search
 from provenance.watermark.codecs.lattice_spectrum import Spectrum
@@ -49,8 +51,8 @@ __all__ = ["LatticeCodec"]
 
 _MIN_SIDE_PX = 256
 
-_SEARCHED_ASPECT = 3.0
-"""A thorough search looks at the middle of longer pictures: its cost is bounded."""
+_LEAST_READ_PX = _MIN_SIDE_PX // 4
+"""Smaller ones have lost all but the longest waves."""
 
 _FLAT_LEVELS = 0.05
 """Deviation of luma in grey levels below which a picture is constant: it has nothing to read."""
@@ -69,13 +71,19 @@ class LatticeCodec:
     """Writes and reads the lattice mark; see `interfaces.WatermarkScheme`.
 
     Attributes:
-        budget_s: Seconds that a thorough reading may take; what is found by then is answered.
+        budget_s: Processor seconds that a thorough reading may take; what is found by then is
+            answered. Not wall-clock time: a busy machine must not find fewer marks.
     """
 
     name: str = "lattice"
     alg: str = "lattice.1"
     min_side_px: int = _MIN_SIDE_PX
-    strengths: tuple[float, ...] = (0.8, 1.0, 1.25, 1.55)
+    strengths: tuple[float, ...] = (0.8, 0.95, 1.1, 1.3, 1.55)
+    endures: tuple[Resave, ...] = (
+        Resave(quality=30),
+        Resave(quality=70, scale=0.5),
+        Resave(quality=20),
+    )
     budget_s: float = 4.0
 
     def holds_record_id(self, width_px: int, height_px: int) -> bool:
@@ -115,21 +123,6 @@ class LatticeCodec:
                 f"picture is {image.width_px}x{image.height_px}: render it larger"
             )
 
-    def bit_accuracy(
-        self,
-        image: RasterImage,
-        payload: WatermarkPayload | None,
-        *,
-        key: WatermarkKey,
-        strength: float,
-    ) -> float:
-        """Share of coded bits that read back right, 0..1; 0 when the payload does not."""
-        del strength
-        whole = MarkRegion(0, 0, image.width_px, image.height_px)
-        (found,) = _look_direct(image, (key,), Attempts(), whole)
-        right = payload is not None and found.reading.record_id == payload.record_id
-        return found.reading.bit_accuracy or 0.0 if right else 0.0
-
     def readings(self, keys: int) -> int:
         """What other codecs must count: a picture's budget of words, whatever the keys."""
         del keys
@@ -148,7 +141,7 @@ class LatticeCodec:
         PRESENT: the tag fits. UNREADABLE: pilots of a key are there beyond doubt, but no id; or
         the picture is constant or too small to look. ABSENT: looked properly, found nothing.
         """
-        if min(image.width_px, image.height_px) < _MIN_SIDE_PX // 4:
+        if min(image.width_px, image.height_px) < _LEAST_READ_PX:
             return self._unreadable(
                 f"{image.width_px}x{image.height_px} pixels are too few to look for a mark"
             )
@@ -161,6 +154,8 @@ class LatticeCodec:
                 best = found
             if best.reading.record_id is not None:
                 break
+        if thorough and best is not None and best.geometry == Geometry():
+            best = _narrowed(best, image)
         return self._answer(best, attempts)
 
     def _look(
@@ -171,18 +166,22 @@ class LatticeCodec:
         *,
         thorough: bool,
     ) -> Iterator[_Found]:
+        """Yields readings, the cheapest and the most likely first."""
+        deadline = time.thread_time() + self.budget_s
         whole = MarkRegion(0, 0, image.width_px, image.height_px)
         yield from _look_direct(image, keys, attempts, whole)
         frame = find_frame(image)
         if frame != whole:
-            rows = slice(frame.top_px, frame.top_px + frame.height_px)
-            columns = slice(frame.left_px, frame.left_px + frame.width_px)
-            inner = RasterImage(image.pixels[rows, columns])
-            yield from _look_direct(inner, keys, attempts, frame)
+            yield from _look_direct(image, keys, attempts, frame)
         if not thorough:
             return
-        deadline = time.monotonic() + self.budget_s
-        yield from _look_everywhere(image, keys, attempts, whole, deadline)
+        yield from _look_everywhere(image, keys, attempts, frame, deadline)
+        cells = [one for one in find_cells(image) if _may_carry(one)]
+        for cell in cells:
+            yield from _look_direct(image, keys, attempts, cell)
+        for cell in cells:
+            if time.thread_time() < deadline:
+                yield from _look_everywhere(image, keys, attempts, cell, deadline)
 
     def _answer(self, best: _Found | None, attempts: Attempts) -> WatermarkEvidence:
         if best is None:
@@ -197,6 +196,7 @@ class LatticeCodec:
                 reading.record_id,
                 attempts.p_value,
                 key_id,
+                bit_accuracy=reading.bit_accuracy,
                 margin=reading.margin,
                 geometry=_describe(best.geometry),
                 region=best.region,
@@ -227,10 +227,20 @@ def _start_of(record_id: RecordId, key: WatermarkKey) -> tuple[float, float]:
     return float(down), float(across)
 
 
+def _may_carry(region: MarkRegion) -> bool:
+    return min(region.width_px, region.height_px) >= _LEAST_READ_PX
+
+
+def _cut(image: RasterImage, region: MarkRegion) -> RasterImage:
+    rows = slice(region.top_px, region.top_px + region.height_px)
+    columns = slice(region.left_px, region.left_px + region.width_px)
+    return RasterImage(image.pixels[rows, columns])
+
+
 def _look_direct(
     image: RasterImage, keys: Sequence[WatermarkKey], attempts: Attempts, region: MarkRegion
 ) -> Iterator[_Found]:
-    spectrum = folded_spectrum(image)
+    spectrum = folded_spectrum(_cut(image, region))
     for key in keys:
         carrier = make_carrier(key)
         lines = Lines(pick_lines(spectrum, carrier.points), pick_lines(spectrum, carrier.empty))
@@ -244,17 +254,34 @@ def _look_everywhere(
     region: MarkRegion,
     deadline: float,
 ) -> Iterator[_Found]:
-    white = whiten(scaled_luma(image, CANONICAL_PX), CANONICAL_PX)
-    most = round(_SEARCHED_ASPECT * CANONICAL_PX)
-    first = [max(0, side - most) // 2 for side in white.shape]
-    white = white[first[0] : first[0] + most, first[1] : first[1] + most]
-    spectrum, magnitudes = Spectrum(white), MagnitudeMap(white)
+    plane = SearchedPlane(_cut(image, region))
+    spectrum, magnitudes = Spectrum(plane.white), MagnitudeMap(plane.white)
     for key in keys:
-        carrier = make_carrier(key)
-        search = Search(spectrum, magnitudes, carrier, attempts)
-        for match in search.run(lambda: time.monotonic() > deadline):
+        search = Search(spectrum, magnitudes, make_carrier(key), attempts)
+        for match in search.run(lambda: time.thread_time() > deadline):
             lines = search.lines(match.geometry)
-            yield _Found(read_lines(lines, carrier, key, attempts), key, match.geometry, region)
+            reading = read_lines(lines, make_carrier(key), key, attempts)
+            where = plane.locate(reading, match.geometry, key) or plane.whole
+            yield _Found(reading, key, match.geometry, _inside(region, where))
+
+
+def _narrowed(found: _Found, image: RasterImage) -> _Found:
+    """The same, with the part of a picture put together from several that carries the mark."""
+    if found.reading.record_id is None or not find_cells(_cut(image, found.region)):
+        return found
+    plane = SearchedPlane(_cut(image, found.region))
+    # Direct reading counts from the corner of the picture, the plane from its middle.
+    down, across = found.reading.sync.start
+    height, width = plane.white.shape
+    start = ((down - height // 2) % TILE_PX, (across - width // 2) % TILE_PX)
+    reading = replace(found.reading, sync=replace(found.reading.sync, start=start))
+    part = plane.locate(reading, found.geometry, found.key)
+    return found if part is None else replace(found, region=_inside(found.region, part))
+
+
+def _inside(region: MarkRegion, part: MarkRegion) -> MarkRegion:
+    """A part of a region, in pixels of the whole picture."""
+    return replace(part, left_px=region.left_px + part.left_px, top_px=region.top_px + part.top_px)
 
 
 def _describe(geometry: Geometry) -> MarkGeometry:

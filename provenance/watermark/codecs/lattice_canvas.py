@@ -14,20 +14,19 @@ import numpy as np
 from PIL import Image
 from scipy import fft, ndimage
 
-from provenance.types import MarkRegion, RasterImage
 from provenance.watermark.codecs.lattice_carrier import CANONICAL_PX, TILE_PX
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from provenance.types import Float32Array
+    from provenance.types import Float32Array, RasterImage
     from provenance.watermark.codecs.lattice_carrier import Complex64Array
 
 __all__ = [
+    "LUMA",
     "WORK_PX",
     "activity",
     "canonical_shape",
-    "find_frame",
     "folded_spectrum",
     "pick_lines",
     "resize_plane",
@@ -39,14 +38,8 @@ WORK_PX = 256
 """Short side at which activity is measured and direct reading works: the highest line of the mark
 has 2.6 pixels per wave there, and everything costs a quarter."""
 
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """ITU-R BT.601, as in JPEG (JFIF 1.02): what compression keeps best."""
-
-_EVEN_LEVELS = 1.5
-"""Deviation within a row of border, grey levels: what compression leaves of an even one."""
-
-_LEAST_FRAME = 0.2
-"""Share of a side that must be left, or the border is taken for part of the picture."""
 
 
 def canonical_shape(height: int, width: int, side: int) -> tuple[int, int]:
@@ -66,7 +59,7 @@ def scaled_luma(image: RasterImage, side: int) -> Float32Array:
         # Box averages down to about twice the size wanted cost little and round by a fraction of
         # a level; the last step filters properly.
         source = source.reduce(factor // 2)
-    return resize_plane(np.asarray(source).astype(np.float32) @ _LUMA, shape)
+    return resize_plane(np.asarray(source).astype(np.float32) @ LUMA, shape)
 
 
 def resize_plane(plane: Float32Array, shape: tuple[int, int]) -> Float32Array:
@@ -75,32 +68,6 @@ def resize_plane(plane: Float32Array, shape: tuple[int, int]) -> Float32Array:
         return plane
     resized = Image.fromarray(plane).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
     return np.asarray(resized)
-
-
-def find_frame(image: RasterImage) -> MarkRegion:
-    """What is left of a picture without even borders: letterboxes, screenshots' margins, captions.
-
-    A row or column is border while it hardly differs within itself.
-    """
-    step = max(1, max(image.width_px, image.height_px) // 1024)
-    luma = image.pixels[::step, ::step].astype(np.float32) @ _LUMA
-    top, bottom = _busy_span(luma)
-    left, right = _busy_span(luma[top:bottom].T)
-    if bottom - top < _LEAST_FRAME * len(luma) or right - left < _LEAST_FRAME * luma.shape[1]:
-        return MarkRegion(0, 0, image.width_px, image.height_px)
-    region_left, region_top = left * step, top * step
-    return MarkRegion(
-        region_left,
-        region_top,
-        min(right * step, image.width_px) - region_left,
-        min(bottom * step, image.height_px) - region_top,
-    )
-
-
-def _busy_span(luma: Float32Array) -> tuple[int, int]:
-    """First row that isn't even, and the one after the last."""
-    busy = np.flatnonzero(luma.std(axis=1) > _EVEN_LEVELS)
-    return (int(busy[0]), int(busy[-1]) + 1) if busy.size else (0, len(luma))
 
 
 def folded_spectrum(image: RasterImage) -> Complex64Array:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CANONICAL_PX",
+    "MAX_RADIUS",
     "SLOTS",
     "TILE_PX",
     "Carrier",
@@ -58,7 +59,7 @@ TILE_PX = 128
 
 SLOTS = 16
 
-_MIN_RADIUS, _MAX_RADIUS = 4.5, 24.5
+_MIN_RADIUS, MAX_RADIUS = 4.5, 24.5
 """Ring of lattice points, in lattice steps: 0.035 to 0.19 cycles per canonical pixel. Below, the
 picture itself is strongest; above, JPEG at quality 50 and halving the size leave nothing."""
 
@@ -187,10 +188,10 @@ def _make_slot(key: WatermarkKey, index: int, data: int) -> Slot:
 
 def _ring() -> _Index:
     """(n, 2) lattice points of the ring, one of each pair k, -k."""
-    reach = int(_MAX_RADIUS) + 1
+    reach = int(MAX_RADIUS) + 1
     down, across = np.mgrid[0 : reach + 1, -reach : reach + 1]
     radius = np.hypot(down, across)
-    inside = (radius >= _MIN_RADIUS) & (radius <= _MAX_RADIUS) & ((down > 0) | (across > 0))
+    inside = (radius >= _MIN_RADIUS) & (radius <= MAX_RADIUS) & ((down > 0) | (across > 0))
     return np.stack([down[inside], across[inside]], axis=1).astype(np.intp)
 
 

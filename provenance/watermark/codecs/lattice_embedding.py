@@ -29,13 +29,14 @@ from provenance.watermark.codecs.lattice_canvas import (
     scaled_luma,
 )
 from provenance.watermark.codecs.lattice_carrier import CANONICAL_PX, TILE_PX
-from provenance.watermark.codecs.lattice_lines import half_plane
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from provenance.types import Float32Array
     from provenance.watermark.codecs.lattice_carrier import Carrier, Complex64Array
 
-__all__ = ["write_waves"]
+__all__ = ["half_plane", "write_waves"]
 
 _FLOOR_LEVELS, _PER_ACTIVITY, _CAP_LEVELS = 1.06, 0.057, 4.3
 """Strength in grey levels, root mean square: what a flat sky gets, what each level of local
@@ -87,6 +88,22 @@ def _pattern(carrier: Carrier, waves: Complex64Array, mask: Float32Array) -> Flo
     repeats = [-(-side // TILE_PX) for side in mask.shape]
     pattern: Float32Array = np.tile(tile, repeats)[: mask.shape[0], : mask.shape[1]] * mask
     return pattern
+
+
+def half_plane(
+    points: npt.NDArray[np.intp], values: Complex64Array
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Complex64Array]:
+    """Entries of a half spectrum whose inverse real transform is the sum of Re(value x wave).
+
+    Returns:
+        Steps down (may be negative) and across (0 or more), and the values to set there.
+    """
+    flip = points[:, 1] < 0
+    down = np.where(flip, -points[:, 0], points[:, 0])
+    across = np.abs(points[:, 1])
+    # The transform counts every column but the first for its mirror as well.
+    halves = np.where(across == 0, 1.0, 0.5)
+    return down, across, (np.where(flip, values.conj(), values) * halves).astype(np.complex64)
 
 
 def _correction(

@@ -18,7 +18,7 @@ from provenance.watermark.codecs.lattice_carrier import TILE_PX
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Geometry", "line_frequencies"]
+__all__ = ["Geometry", "line_frequencies", "similarity_matrices"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,16 @@ class Geometry:
         mirror = np.diag([1.0, -1.0 if self.mirrored else 1.0])
         matrix: npt.NDArray[np.float64] = self.scale * turn @ bend @ mirror
         return matrix
+
+
+def similarity_matrices(
+    angles: npt.NDArray[np.floating], scales: npt.NDArray[np.floating], *, mirrored: bool
+) -> npt.NDArray[np.float64]:
+    """(n, 2, 2) matrices of many rotations and scales, as `Geometry.matrix` makes one."""
+    cosine, sine = scales * np.cos(angles), scales * np.sin(angles)
+    across = -1.0 if mirrored else 1.0
+    rows = [cosine, across * sine, -sine, across * cosine]
+    return np.stack(rows, axis=-1).reshape(-1, 2, 2)
 
 
 def line_frequencies(

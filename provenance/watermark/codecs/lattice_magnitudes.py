@@ -11,7 +11,6 @@ image registration", IEEE Trans. Image Processing 5(8), 1996.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -20,7 +19,11 @@ import numpy.typing as npt
 from scipy import fft, ndimage
 
 from provenance.watermark.codecs.lattice_carrier import TILE_PX
-from provenance.watermark.codecs.lattice_geometry import Geometry, line_frequencies
+from provenance.watermark.codecs.lattice_geometry import (
+    Geometry,
+    line_frequencies,
+    similarity_matrices,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,17 +73,31 @@ class MagnitudeMap:
         level = ndimage.uniform_filter(power, _NEIGHBOURHOOD, mode=("wrap", "reflect"))
         even = np.minimum(np.sqrt(power / (level + 1e-9)), _STRONGEST)
         smooth = ndimage.gaussian_filter(even, _SMOOTHING, mode=("wrap", "reflect"), truncate=3.0)
-        self._map = (smooth - _NOISE_MEAN).astype(np.float32)
+        self._map = _whole_plane((smooth - _NOISE_MEAN).astype(np.float32))
+        self._units = np.array(self._shape, dtype=np.float32)
+        self._middle = np.array(self._map.shape, dtype=np.float32) // 2
 
     def read(self, frequencies: _Real) -> Float32Array:
         """Magnitudes less those of noise, at (..., 2) cycles per pixel; 0 beyond the spectrum."""
-        flip = frequencies[..., 1:] < 0
-        place = np.where(flip, -frequencies, frequencies)
-        rows = np.rint(place[..., 0] * self._shape[0]).astype(np.int32) % self._shape[0]
-        columns = np.rint(place[..., 1] * self._shape[1]).astype(np.int32)
-        values = self._map[rows, np.minimum(columns, self._map.shape[1] - 1)]
-        read: Float32Array = np.where((np.abs(place) > 0.49).any(axis=-1), np.float32(0), values)
+        place = frequencies.astype(np.float32) * self._units + (self._middle + np.float32(0.5))
+        down, across = place[..., 0].astype(np.int32), place[..., 1].astype(np.int32)
+        # Whatever lies beyond reads the plane's edge, which is 0.
+        np.clip(down, 0, self._map.shape[0] - 1, out=down)
+        np.clip(across, 0, self._map.shape[1] - 1, out=across)
+        down *= self._map.shape[1]
+        down += across
+        read: Float32Array = self._map.ravel().take(down)
         return read
+
+
+def _whole_plane(half: Float32Array) -> Float32Array:
+    """Both halves of a real picture's magnitudes, frequency 0 in the middle, and zeros around."""
+    rows = half.shape[0]
+    right = np.roll(half, rows // 2, axis=0)
+    # NOTE: with an even number of rows the most negative frequency has no counterpart; it lies
+    # beyond everything that is read.
+    left = np.roll(np.roll(half[::-1], 1, axis=0), rows // 2, axis=0)[:, :0:-1]
+    return np.pad(np.concatenate([left, right], axis=1), 1)
 
 
 def candidates(magnitudes: MagnitudeMap, carrier: Carrier, count: int) -> Iterator[Geometry]:
@@ -105,19 +122,14 @@ def candidates(magnitudes: MagnitudeMap, carrier: Carrier, count: int) -> Iterat
 
 def _sharpen(magnitudes: MagnitudeMap, carrier: Carrier, geometry: Geometry) -> Geometry:
     """Moves a candidate to where its lattice's lines are strongest."""
+    mirrored = geometry.mirrored
     for reach in (1.0, 0.35):
-        around = [
-            replace(
-                geometry,
-                angle=geometry.angle + float(turn) * reach,
-                scale=geometry.scale * (1 + float(growth) * reach),
-            )
-            for turn in _TURNS
-            for growth in _GROWTHS
-        ]
-        matrices = np.stack([one.matrix() for one in around])
+        angles = (geometry.angle + reach * _TURNS)[:, None].repeat(len(_GROWTHS), axis=1).ravel()
+        scales = np.tile(geometry.scale * (1 + reach * _GROWTHS), len(_TURNS))
+        matrices = similarity_matrices(angles, scales, mirrored=mirrored)
         strength = magnitudes.read(line_frequencies(matrices, carrier.points)).sum(axis=-1)
-        geometry = around[int(strength.argmax())]
+        best = int(strength.argmax())
+        geometry = Geometry(mirrored, float(angles[best]), float(scales[best]))
     return geometry
 
 

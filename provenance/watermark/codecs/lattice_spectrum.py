@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from provenance.types import Float32Array
     from provenance.watermark.codecs.lattice_carrier import Complex64Array
 
-__all__ = ["Spectrum"]
+__all__ = ["Spectrum", "add_waves"]
 
 _WIDTH = 4
 """Samples read along each axis: with twofold oversampling, errors are thousandths of the noise."""
@@ -67,6 +67,34 @@ class Spectrum:
         values = np.einsum("...ij,...i,...j->...", taps, weigh_down, weigh_across)
         values = np.where(flip, values.conj(), values)
         return np.where(inside, values, 0).astype(np.complex64)
+
+
+def add_waves(
+    shape: tuple[int, ...], frequencies: npt.NDArray[np.floating], waves: Complex64Array
+) -> Float32Array:
+    """The sum of waves at every pixel of a plane, a non-uniform transform of type 1.
+
+    Args:
+        shape: Height and width.
+        frequencies: (n, 2) cycles per pixel down and across; those beyond 0.5 are left out.
+        waves: (n,) complex64 amplitudes and phases at the middle of the plane.
+
+    Returns:
+        (h, w) float32, the real part of the sum.
+    """
+    size = tuple(fft.next_fast_len(2 * side) for side in shape)
+    inside = (np.abs(frequencies) < 0.5 - _WIDTH / min(size)).all(axis=-1)
+    place = frequencies[inside] * np.array(size)
+    (down, weigh_down), (across, weigh_across) = _taps(place[:, 0]), _taps(place[:, 1])
+    spread = np.einsum("n,ni,nj->nij", waves[inside], weigh_down, weigh_across)
+    grid = np.zeros(size, dtype=np.complex64)
+    np.add.at(grid, (down[:, :, None] % size[0], across[:, None, :] % size[1]), spread)
+    whole = fft.ifft2(grid).real * np.float32(grid.size)
+    middle = [side // 2 for side in shape]
+    plane = np.roll(whole, middle, axis=(0, 1))[: shape[0], : shape[1]]
+    flat = [_flat_field(side, length) for side, length in zip(shape, size, strict=True)]
+    summed: Float32Array = plane * flat[0][:, None] * flat[1][None, :]
+    return summed
 
 
 def _centred(plane: Float32Array, shape: tuple[int, ...]) -> Float32Array:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from provenance.errors import BackendUnavailableError, CapacityError
-from provenance.types import RasterImage
+from provenance.types import RasterImage, Resave
 from provenance.watermark.codecs import imwatermark_adapter
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class RivaGanCodec:
     alg: str = "rivagan.1"
     min_side_px: int = _MIN_SIDE_PX
     strengths: tuple[float, ...] = (1.0,)  # the network knows no other
+    endures: tuple[Resave, ...] = (Resave(quality=75),)
 
     def capacity_bits(self, width_px: int, height_px: int) -> int:
         """32, or 0 for a picture under the minimum or over four megapixels."""

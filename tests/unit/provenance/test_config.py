@@ -98,6 +98,7 @@ RANGES = [
     ("limits", "max_pixels", ("1", "2147483648"), ("0", "2147483649"), "from 1 to 2147483648"),
     ("registry", "reservation_lifetime_s", ("1", "31536000"), ("0", "31536001"), "from 1 to"),
     ("watermark", "min_psnr_db", ("0", "100.0"), ("-0.1", "100.1"), "from 0 to 100"),
+    ("watermark", "min_ssim", ("0", "1"), ("-0.1", "1.01"), "from 0 to 1"),
     ("detector", "time_budget_s", ("1e-9", "31536000"), ("0", "0.0", "-1", "31536001"), "not 0"),
     ("detector", "similar_max_distance_bits", ("0", "256"), ("-1", "257"), "from 0 to 256"),
     ("detector", "similar_min_cosine", ("-1", "1.0"), ("-1.01", "1.01"), "from -1 to 1"),

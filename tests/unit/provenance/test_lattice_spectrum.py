@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from provenance.watermark.codecs.lattice_carrier import TILE_PX
+from provenance.watermark.codecs.lattice_embedding import half_plane
 from provenance.watermark.codecs.lattice_geometry import Geometry, line_frequencies
-from provenance.watermark.codecs.lattice_lines import half_plane
 from provenance.watermark.codecs.lattice_spectrum import Spectrum
 
 

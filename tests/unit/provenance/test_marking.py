@@ -16,8 +16,9 @@ from provenance.types import (
     RecordId,
     WatermarkPayload,
 )
-from provenance.watermark.marking import MarkReader, embed_mark, measure_psnr_db
+from provenance.watermark.marking import MarkReader, embed_mark
 from provenance.watermark.payload import WatermarkKey
+from provenance.watermark.quality import measure_psnr_db
 
 KEY = WatermarkKey(b"k" * 32)
 OTHER = WatermarkKey(b"o" * 32)
