@@ -5,6 +5,7 @@ The attacker knows this code: the canonical size, the tile's period, everything 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -21,6 +22,9 @@ Plane: TypeAlias = npt.NDArray[np.float32]
 
 TILE_PX = 128
 """Period of the mark in a picture whose short side has 512 pixels; published."""
+
+RING = (4.5, 24.5)
+"""Where in the tile's spectrum the mark lives, in steps from its middle; published as well."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _ROUNDS = 4
@@ -55,15 +59,25 @@ def tiled(tile: Plane, shape: tuple[int, ...]) -> Plane:
 
 
 def aligned(tile: Plane, towards: Plane) -> Plane:
-    """The tile, moved in a circle to where it correlates best with another."""
-    spectrum = np.fft.rfft2(tile)
-    # Phases alone: the picture's own few strong waves would decide otherwise.
-    white = spectrum / np.maximum(np.abs(spectrum), 1e-6)
-    other = np.fft.rfft2(towards)
-    other /= np.maximum(np.abs(other), 1e-6)
-    match = np.fft.irfft2(other * white.conj(), s=tile.shape)
+    """The tile, moved in a circle to where it correlates best with another, in the mark's ring."""
+    one, other = (_phases(np.fft.rfft2(plane)) for plane in (tile, towards))
+    match = np.fft.irfft2(other * one.conj() * _ring(), s=tile.shape)
     down, across = np.unravel_index(int(match.argmax()), match.shape)
     return np.roll(tile, (int(down), int(across)), axis=(0, 1))
+
+
+def _phases(spectrum: npt.NDArray[np.complex128]) -> npt.NDArray[np.complex128]:
+    """Phases alone: the picture's own few strong waves would decide otherwise."""
+    unit: npt.NDArray[np.complex128] = spectrum / np.maximum(np.abs(spectrum), 1e-6)
+    return unit
+
+
+@cache
+def _ring() -> npt.NDArray[np.bool_]:
+    down = np.fft.fftfreq(TILE_PX, 1 / TILE_PX)[:, None]
+    radius = np.hypot(down, np.arange(TILE_PX // 2 + 1))
+    ring: npt.NDArray[np.bool_] = (radius >= RING[0]) & (radius <= RING[1])
+    return ring
 
 
 def average_tile(tiles: Sequence[Plane], *, first: Plane | None = None) -> Plane:

@@ -85,7 +85,7 @@ def plan(
             for number in range(0, len(among), entry.every):
                 others = tuple(str(among[(number + n) % len(among)].path) for n in (1, 2, 3))
                 task = (codec, among[number], number, section.side_px, names, others)
-                tasks[f"{key}|{codec}|{among[number].name}|{','.join(names)}"] = task
+                tasks[f"{key}|{codec}|{number}|{among[number].name}|{','.join(names)}"] = task
     return tasks
 
 
@@ -145,6 +145,8 @@ def _command(wanted: argparse.Namespace) -> str:
     words += [f"--photos {folder.resolve().name}" for folder in wanted.photos]
     words += [f"--size {size}" for size in wanted.size or ()]
     words += [f"--only {group}" for group in wanted.only or ()]
+    if wanted.peers != list(PEERS):
+        words.append(f"--peers {' '.join(wanted.peers)}")
     if wanted.limit:
         words.append(f"--limit {wanted.limit}")
     return " ".join(words)
