@@ -7,6 +7,9 @@ import sys
 
 BENCHMARKS = (
     "benchmarks.watermark_foundation",
+    "benchmarks.watermark",
+    "benchmarks.watermark.null",
+    "benchmarks.watermark.security",
     "benchmarks.delivery",
     "benchmarks.marking_overhead",
 )

@@ -1,0 +1,1 @@
+"""What the marks withstand: robustness, false positives and attacks; one command each."""
