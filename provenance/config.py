@@ -124,12 +124,16 @@ class WatermarkSettings:
         codec: Entry point of ``countermark.codecs``.
         key_file: 32 secret bytes; empty means ``keys/watermark.key`` in the home folder.
         read_codecs: Codecs that the reader tries; the rivaGan reader costs two seconds a picture.
+        search: How hard verification looks: ``thorough`` undoes rotation, scaling and mirroring
+            where the codec can, up to some seconds a picture without a mark; ``fast`` only looks.
+            ``countermark filter`` and ``--fast`` always do that.
         min_psnr_db: The embedder refuses to go below this quality, decibels, 0 to 100.
     """
 
     codec: str = "dwtDctSvd"
     key_file: str = ""
     read_codecs: tuple[str, ...] = ("dwtDctSvd",)
+    search: Literal["thorough", "fast"] = "thorough"
     min_psnr_db: Annotated[float, Range(0, 100)] = 34.0
 
 
