@@ -244,7 +244,7 @@ def filter_command(
     as_json: AsJson = False,
 ) -> None:
     """Keep machine-made pictures out of a training set; say why for each file."""
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from detector.display import progress_bar, show_report
     from detector.filter.run import DECISIONS, FolderFilter
@@ -256,8 +256,10 @@ def filter_command(
     from provenance.plugins import load_backend
 
     settings = load_settings()
+    # Thousands of pictures, most without a mark: a search in each would take hours.
+    bulk = replace(settings, watermark=replace(settings.watermark, search="fast"))
     work = FolderFilter(
-        build_detector(settings),
+        build_detector(bulk),
         load_backend("countermark.filter_engines", settings.detector.filter_engine)(),
         FilterPolicy(policy.value),
         Depth.FAST if fast else Depth.THOROUGH,

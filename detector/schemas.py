@@ -80,6 +80,25 @@ class ManifestView(_View):
     signed_at: str | None
 
 
+class MarkRegionView(_View):
+    """Where a mark was found, pixels of the upright picture; see `provenance.types.MarkRegion`."""
+
+    left_px: int
+    top_px: int
+    width_px: int
+    height_px: int
+
+
+class MarkGeometryView(_View):
+    """What was done to a picture since it was marked; see `provenance.types.MarkGeometry`."""
+
+    mirrored: bool
+    rotation_deg: float
+    scale: float
+    stretch: float
+    shear: float
+
+
 class WatermarkView(_View):
     """What our keyed mark says; see `provenance.types.WatermarkEvidence`."""
 
@@ -90,6 +109,9 @@ class WatermarkView(_View):
     record_id: str | None
     p_value: float | None
     key_id: str | None
+    margin: float | None
+    geometry: MarkGeometryView | None
+    region: MarkRegionView | None
 
 
 class RegistryView(_View):

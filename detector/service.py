@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from detector.policy import STANDARD, Policy, decide
 from provenance.errors import ProvenanceError
 from provenance.imaging import DEFAULT_LIMITS, ImageLimits, open_candidate
+from provenance.interfaces import SkimmingSource
 from provenance.types import Origin, SourceFailure
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ hostile files cannot fill the process with threads."""
 
 
 class Depth(StrEnum):
-    """How hard to look. FAST: fast sources only. THOROUGH: all, when the fast decided nothing."""
+    """How hard to look.
+
+    FAST: fast sources only, and those that can skim do. THOROUGH: all, when the fast decided
+    nothing.
+    """
 
     FAST = "fast"
     THOROUGH = "thorough"
@@ -114,7 +119,7 @@ class DetectorService:
         # R2: every fast source answers, also when one before it decided: contradictions count.
         for source in self.sources:
             if not source.thorough:
-                evidence += self._ask(source, candidate, self.source_timeout_s)
+                evidence += self._ask(source, candidate, self.source_timeout_s, depth)
         # R3: join with the registry.  R4: decide.
         verdict = self._settle(candidate, evidence)
         if verdict.origin is Origin.UNKNOWN and depth is Depth.THOROUGH:
@@ -163,11 +168,18 @@ class DetectorService:
     # -- the firewall --------------------------------------------------------------------------
 
     def _ask(
-        self, source: EvidenceSource, candidate: Candidate, timeout_s: float
+        self,
+        source: EvidenceSource,
+        candidate: Candidate,
+        timeout_s: float,
+        depth: Depth = Depth.THOROUGH,
     ) -> Sequence[Evidence]:
         if self._stuck[source.name] >= MAX_STUCK_CALLS:
             return [SourceFailure(source.name, "Earlier calls of this source still hang.")]
-        call = self._run(source.name, lambda: source.collect(candidate), timeout_s)
+        collect = source.collect
+        if depth is Depth.FAST and isinstance(source, SkimmingSource):
+            collect = source.skim
+        call = self._run(source.name, lambda: collect(candidate), timeout_s)
         if call.done and call.error is None:
             return call.evidence
         return [self._failure(source.name, call, timeout_s)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from detector.evidence.context import SourceContext
 from detector.joining import RegistryJoin
-from detector.service import DetectorService
+from detector.service import Depth, DetectorService
 from provenance.fingerprint.wiring import build_embedder, build_hasher
 from provenance.imaging import ImageLimits
 from provenance.manifest.wiring import build_trust
@@ -90,6 +90,7 @@ def build_context(
         hasher=_Opener(partial(build_hasher, settings)),
         embedder=_Opener(partial(build_embedder, settings)),
         mark_reader=_Opener(partial(build_mark_reader, settings)),
+        mark_search=Depth(settings.watermark.search),
         similar_max_distance_bits=settings.detector.similar_max_distance_bits,
         similar_min_cosine=settings.detector.similar_min_cosine,
     )

@@ -124,6 +124,9 @@ class WatermarkSettings:
         codec: Entry point of ``countermark.codecs``.
         key_file: 32 secret bytes; empty means ``keys/watermark.key`` in the home folder.
         read_codecs: Codecs that the reader tries; the rivaGan reader costs two seconds a picture.
+        search: How hard verification looks: ``thorough`` undoes rotation, scaling and mirroring
+            where the codec can, up to some seconds a picture without a mark; ``fast`` only looks.
+            ``countermark filter`` and ``--fast`` always do that.
         min_psnr_db: The embedder refuses to go below this quality, decibels, 0 to 100.
         min_ssim: Nor does it raise the strength below this structural similarity, 0 to 1.
         deliver_unmarkable: Deliver what cannot carry a mark (a black picture, say) without one,
@@ -133,6 +136,7 @@ class WatermarkSettings:
     codec: str = "lattice"
     key_file: str = ""
     read_codecs: tuple[str, ...] = ("lattice", "dwtDctSvd")
+    search: Literal["thorough", "fast"] = "thorough"
     min_psnr_db: Annotated[float, Range(0, 100)] = 34.0
     min_ssim: Annotated[float, Range(0, 1)] = 0.975
     deliver_unmarkable: bool = False

@@ -33,12 +33,14 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_LIMITS",
     "ImageLimits",
+    "convert_pillow",
     "decode_image",
     "encode_image",
     "hash_pixels",
     "open_candidate",
     "open_input",
     "read_file",
+    "read_rgb_profile",
     "sniff_media_type",
 ]
 
@@ -190,6 +192,35 @@ def _open_frame(data: bytes, name: str, limits: ImageLimits) -> tuple[RasterImag
         raise ImageTooLargeError(f"{name} does not fit into memory when decoded") from error
 
 
+def convert_pillow(image: Image.Image) -> RasterImage:
+    """A picture that somebody opened with Pillow, as `decode_image` would give it.
+
+    Raises:
+        ImageDecodeError: It is read from a file only now, and that is damaged.
+    """
+    try:
+        return RasterImage(_to_rgb(ImageOps.exif_transpose(image)))
+    except _DECODER_FAILURES as error:
+        raise ImageDecodeError(f"the Pillow image cannot be read ({_brief(error)})") from error
+
+
+def read_rgb_profile(picture: bytes | Image.Image) -> bytes | None:
+    """The ICC profile of a picture that decodes; None when there is none, or none for RGB.
+
+    Decoded pixels are the file's numbers as they stand: without its profile a picture of a wider
+    colour space looks pale. A profile for grey or CMYK no longer fits them.
+
+    Source: ICC.1:2022 §7.2.6, data colour space field.
+    """
+    try:
+        image = Image.open(io.BytesIO(picture)) if isinstance(picture, bytes) else picture
+    except (*_DECODER_FAILURES, Image.DecompressionBombError):
+        return None
+    profile = image.info.get("icc_profile")
+    fits = isinstance(profile, bytes) and profile[16:20] == b"RGB "
+    return profile if fits else None
+
+
 def _check_jpeg_filler(data: bytes, name: str) -> None:
     """Walks the markers before the picture; refuses headers made to be slow."""
     place, filler = 2, 0
@@ -266,9 +297,14 @@ def _over_white(rgba: Uint8Array) -> Uint8Array:
 
 
 def encode_image(
-    image: RasterImage, media_type: MediaType, *, quality: int = 92, xmp: bytes | None = None
+    image: RasterImage,
+    media_type: MediaType,
+    *,
+    quality: int = 92,
+    xmp: bytes | None = None,
+    icc_profile: bytes | None = None,
 ) -> EncodedImage:
-    """Encodes pixels, with an optional XMP packet and no other metadata.
+    """Encodes pixels, with an optional XMP packet and colour profile and no other metadata.
 
     Args:
         image: What to encode.
@@ -276,6 +312,7 @@ def encode_image(
             WebP (lossy).
         quality: 1..100, for JPEG and WebP.
         xmp: A whole XMP packet; placed where each format's standard says.
+        icc_profile: What the pixels' numbers mean; None for sRGB.
 
     Raises:
         UnsupportedMediaTypeError: Another media type.
@@ -288,11 +325,15 @@ def encode_image(
             # Source: XMP part 3 §1.1.5: uncompressed iTXt with this keyword.
             info.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8"))
         # Level 6 costs a fifth of level 9's time for 2 % more bytes.
-        picture.save(out, "PNG", pnginfo=info, compress_level=6)
+        picture.save(out, "PNG", pnginfo=info, compress_level=6, icc_profile=icc_profile)
     elif media_type is MediaType.JPEG:
-        picture.save(out, "JPEG", quality=quality, subsampling=0, xmp=xmp or b"")
+        picture.save(
+            out, "JPEG", quality=quality, subsampling=0, xmp=xmp or b"", icc_profile=icc_profile
+        )
     elif media_type is MediaType.WEBP:
-        picture.save(out, "WEBP", quality=quality, method=4, xmp=xmp or b"")
+        picture.save(
+            out, "WEBP", quality=quality, method=4, xmp=xmp or b"", icc_profile=icc_profile
+        )
     else:
         raise UnsupportedMediaTypeError(f"{media_type} cannot be written; use PNG, JPEG or WebP")
     return EncodedImage(data=out.getvalue(), media_type=media_type)

@@ -482,6 +482,14 @@ class EvidenceSource(Protocol):
 
 
 @runtime_checkable
+class SkimmingSource(EvidenceSource, Protocol):
+    """A source that can also look in a hurry, for callers who want no thorough search."""
+
+    def skim(self, candidate: Candidate) -> Sequence[Evidence]:
+        """As `collect`, in a fraction of the time; may miss what takes a search to find."""
+
+
+@runtime_checkable
 class FilterEngine(Protocol):
     """Runs the decision over a whole folder. Group: ``countermark.filter_engines``."""
 

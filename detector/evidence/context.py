@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from detector.service import Depth
 from provenance.fingerprint.similarity import SEARCH_MAX_BITS, SEARCH_MIN_COSINE
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class SourceContext:
         hasher: Opens the perceptual hasher.
         embedder: Opens the embedder; answers None when none is configured.
         mark_reader: Opens the reader of our own marks; answers None without a key.
+        mark_search: How hard that reader looks.
         similar_max_distance_bits: Hamming distance up to which hashes are called similar.
         similar_min_cosine: Cosine from which embeddings are called similar.
     """
@@ -44,5 +46,6 @@ class SourceContext:
     hasher: Callable[[], Hasher | None] = nothing
     embedder: Callable[[], Embedder | None] = nothing
     mark_reader: Callable[[], MarkReader | None] = nothing
+    mark_search: Depth = Depth.THOROUGH
     similar_max_distance_bits: int = SEARCH_MAX_BITS
     similar_min_cosine: float = SEARCH_MIN_COSINE

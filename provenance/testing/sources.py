@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from provenance.imaging import encode_image, open_candidate
-from provenance.interfaces import EvidenceSource
+from provenance.interfaces import EvidenceSource, SkimmingSource
 from provenance.testing.pictures import flat_picture, natural_picture
 from provenance.types import Candidate, Evidence, MediaType
 
@@ -74,6 +74,16 @@ class EvidenceSourceTests:
             assert isinstance(item, EVIDENCE_KINDS)
             assert item.reason.strip()
             assert "\n" not in item.reason
+
+    def test_skims_as_well_formed_as_it_collects(self, source: EvidenceSource) -> None:
+        if not isinstance(source, SkimmingSource):
+            return
+        damaged = raw_candidate(b"\xff\xd8\xff", MediaType.JPEG)
+        for candidate in (picture_candidate(), damaged):
+            for item in source.skim(candidate):
+                assert isinstance(item, EVIDENCE_KINDS)
+                assert item.reason.strip()
+                assert "\n" not in item.reason
 
     def test_answers_alike_when_asked_twice(self, source: EvidenceSource) -> None:
         candidate = picture_candidate()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
 from provenance.plugins import load_backend
@@ -45,7 +44,7 @@ def open_current_key(settings: Settings) -> WatermarkKey:
     """
     if settings.watermark.key_file:
         return read_key_file(settings.watermark_key_file)[0]
-    return make_key_file(settings.watermark_key_file, random_bytes=secrets.token_bytes)[0]
+    return make_key_file(settings.watermark_key_file)[0]
 
 
 def build_mark_reader(settings: Settings) -> MarkReader | None:

@@ -14,6 +14,8 @@ from provenance.types import (
     Finding,
     ManifestEvidence,
     ManifestReport,
+    MarkGeometry,
+    MarkRegion,
     MetadataEvidence,
     Origin,
     RecordId,
@@ -27,7 +29,19 @@ from provenance.types import (
 def verdict() -> Verdict:
     evidence = (
         ManifestEvidence(Finding.ABSENT, "No manifest.", ManifestReport(Credential.NONE)),
-        WatermarkEvidence(Finding.PRESENT, "A mark.", "stripe", RecordId("0" * 16), 1e-9, "k1"),
+        WatermarkEvidence(
+            Finding.PRESENT,
+            "A mark.",
+            "stripe",
+            RecordId("0" * 16),
+            1e-9,
+            "k1",
+            margin=0.75,
+            geometry=MarkGeometry(
+                mirrored=True, rotation_deg=7.0, scale=1.5, stretch=1.0, shear=0.0
+            ),
+            region=MarkRegion(1, 2, 30, 40),
+        ),
         RegistryEvidence(Finding.ABSENT, "No record."),
         MetadataEvidence(Finding.PRESENT, "A label.", tool="x", detail={"steps": 20}),
         SourceFailure("other", "It broke."),
@@ -70,6 +84,24 @@ def test_view_has_the_promised_fields_and_reads_back() -> None:
     ]
     assert all({"source", "finding", "reason"} <= item.keys() for item in dumped["evidence"])
     assert VerdictView.model_validate(dumped) == view()
+    assert dumped["evidence"][1] == {
+        "source": "watermark",
+        "finding": "present",
+        "reason": "A mark.",
+        "codec": "stripe",
+        "record_id": "0" * 16,
+        "p_value": 1e-9,
+        "key_id": "k1",
+        "margin": 0.75,
+        "geometry": {
+            "mirrored": True,
+            "rotation_deg": 7.0,
+            "scale": 1.5,
+            "stretch": 1.0,
+            "shear": 0.0,
+        },
+        "region": {"left_px": 1, "top_px": 2, "width_px": 30, "height_px": 40},
+    }
 
 
 def test_answers_show_origin_assurance_evidence_and_reasons(
