@@ -22,7 +22,7 @@ from provenance.types import (
     RecordKind,
     SoftBinding,
 )
-from provenance.watermark.marking import MarkedImage, MarkLimits, embed_mark
+from provenance.watermark.marking import MarkLimits, embed_mark
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     )
     from provenance.watermark.payload import WatermarkKey
 
-__all__ = ["ClaimTerms", "Marks", "describe_asset", "kind_of", "shape_of"]
+__all__ = ["ClaimTerms", "Finished", "Marks", "describe_asset", "kind_of", "shape_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +68,21 @@ class ClaimTerms:
     training_use: TrainingUse
     include_prompt: bool
     label_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A picture as it leaves, before it is signed.
+
+    Attributes:
+        encoded: The bytes.
+        raster: `encoded`, decoded.
+        info: How it was marked; None where it could not be, and policy lets it go all the same.
+    """
+
+    encoded: EncodedImage
+    raster: RasterImage
+    info: WatermarkInfo | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +135,7 @@ class Marks:
         *,
         request: GenerationRequest,
         model: ModelRef,
-    ) -> MarkedImage:
+    ) -> Finished:
         """W5: visible label, watermark, unsigned second carrier, encoding, read-back.
 
         Raises:
@@ -142,7 +157,7 @@ class Marks:
             return encode_image(marked, request.media_type, quality=request.quality, xmp=xmp)
 
         try:
-            return embed_mark(
+            marked = embed_mark(
                 image,
                 payload if self.carries_record_id(image) else None,
                 key=self.key,
@@ -154,9 +169,10 @@ class Marks:
         except ReadBackError:
             if not self.deliver_unmarkable:
                 raise
-        _log.warning("record %s is delivered without a watermark", payload.record_id)
-        encoded = encode(image)
-        return MarkedImage(encoded, decode_image(encoded.data), info=None, sturdy=False)
+            _log.warning("record %s is delivered without a watermark", payload.record_id)
+            encoded = encode(image)
+            return Finished(encoded, decode_image(encoded.data), info=None)
+        return Finished(marked.encoded, marked.raster, marked.info)
 
     def check_capacity(self, request: GenerationRequest) -> None:
         """W1: refuses a size that the codec cannot mark, before anything is rendered.
@@ -189,7 +205,7 @@ class Marks:
 
     def sign(
         self,
-        marked: MarkedImage,
+        marked: Finished,
         *,
         payload: WatermarkPayload,
         fingerprints: Fingerprints,

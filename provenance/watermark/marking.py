@@ -73,18 +73,18 @@ class MarkLimits:
 
 @dataclass(frozen=True, slots=True)
 class MarkedImage:
-    """A picture that provably carries its mark, or says that it doesn't.
+    """A picture that provably carries its mark.
 
     Attributes:
         encoded: The bytes from which the mark was read back.
         raster: `encoded`, decoded.
-        info: How it was marked; None where it could not be, and policy lets it go all the same.
+        info: How it was marked.
         sturdy: Whether every margin held too: bit accuracy and each simulated re-save.
     """
 
     encoded: EncodedImage
     raster: RasterImage
-    info: WatermarkInfo | None
+    info: WatermarkInfo
     sturdy: bool
 
 
@@ -175,7 +175,7 @@ def embed_mark(
     limits = limits or MarkLimits()
     reader = MarkReader((scheme,), (key,))
     best: MarkedImage | None = None
-    most, settled, reason = -1, 0.0, ""
+    most, reason = -1, ""
     for strength in scheme.strengths:
         marked = scheme.embed(raster, payload, key=key, strength=strength)
         psnr_db, ssim = measure_psnr_db(marked, raster), measure_ssim(marked, raster)
@@ -206,7 +206,6 @@ def embed_mark(
             best = MarkedImage(encoded, delivered, info, sturdy=held == 1 + len(stress))
             if best.sturdy:
                 return best
-            settled = strength
     if best is None:
         raise ReadBackError(
             f"the {scheme.name} mark could not be read back from the encoded picture ({reason}); "
@@ -215,7 +214,7 @@ def embed_mark(
     _log.warning(
         "watermark of codec %s reads back at strength %s, but not with every margin",
         scheme.name,
-        settled,
+        best.info.strength,
     )
     return best
 

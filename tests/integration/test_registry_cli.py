@@ -107,7 +107,7 @@ def test_upgrade_says_where_the_registry_is(run, home):
     assert str(home / "registry.sqlite3") in run("upgrade").stdout
     assert json.loads(run("upgrade", "--json").stdout) == {
         "registry": str(home / "registry.sqlite3"),
-        "migration": "0004",
+        "migration": "0005",
     }
 
 

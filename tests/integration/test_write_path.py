@@ -93,7 +93,7 @@ def test_a_delivery_carries_all_four_marks(home: Home, media_type: MediaType) ->
     assert report.signer is SignerTrust.TRUSTED
     assert report.claim is SourceClaim.FULLY_AI
     assert [b.alg for b in report.soft_bindings] == [
-        "org.countermark.dwtdctsvd.1",
+        "org.countermark.lattice.1",
         "org.countermark.pdq.1",
     ]
     assert report.soft_bindings[0].value == f"1*{record.record_id}"
@@ -115,6 +115,19 @@ def test_a_delivery_carries_all_four_marks(home: Home, media_type: MediaType) ->
     assert home.generator.store.log_head().size == 1
     assert home.generator.assets is not None
     assert home.generator.assets.get(asset.sha256) == asset.image.data
+
+
+def test_what_cannot_carry_a_mark_is_delivered_where_policy_says_so(tmp_path: Path) -> None:
+    (tmp_path / "countermark.toml").write_text("[watermark]\ndeliver_unmarkable = true\n")
+    home = Home(tmp_path)
+    delivery = home.generate(replace(REQUEST, media_type=MediaType.JPEG, quality=1))
+    assert delivery.record.watermark is None
+    report = read_manifest(
+        delivery.asset.image.data, MediaType.JPEG, trust=build_trust(home.settings)
+    )
+    assert report.integrity is Integrity.INTACT
+    assert [b.alg for b in report.soft_bindings] == ["org.countermark.pdq.1"]
+    assert home.generator.store.get(delivery.record.record_id).watermark is None
 
 
 def test_the_prompt_leaves_only_as_a_keyed_hash(home: Home) -> None:
