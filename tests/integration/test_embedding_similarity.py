@@ -23,7 +23,11 @@ from provenance.types import (
     RegistryEvidence,
 )
 
+# A codec whose mark a resize takes away: the answer must rest on the embedding alone.
 CONFIG = """
+[watermark]
+codec = "dwtDctSvd"
+read_codecs = ["dwtDctSvd"]
 [generator]
 pipeline = "drawn_backend:load_pipeline"
 [fingerprint]

@@ -92,7 +92,7 @@ def test_not_ready_when_the_registry_is_gone(settings, record_id):
 
 def test_ready_names_the_migration(settings, record_id):
     checks = lines(doctor.check_ready(settings))
-    assert "at migration 0004" in checks["registry database"].detail
+    assert "at migration 0005" in checks["registry database"].detail
 
 
 def test_not_ready_at_another_migration(settings, record_id):
