@@ -13,9 +13,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from detector.evidence.manifest import describe_report, read_one_at_a_time
+from detector.straighten import is_partial, straighten
 from provenance.errors import InputError, RecordNotFoundError
 from provenance.fingerprint.similarity import (
     AGREE_MAX_BITS,
+    HashMatch,
     hamming_distance,
     match_marked_picture,
 )
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from provenance.types import (
         Candidate,
         Evidence,
+        RasterImage,
         RecordId,
         RegistryRecord,
         SoftBinding,
@@ -78,26 +81,96 @@ class RegistryJoin:
         store = self._store()
         if store is None:
             return evidence
-        named = _named_records(evidence)
-        if not named and _confirmed_record(evidence) is None:
+        marks = _naming_marks(evidence)
+        if not marks and _confirmed_record(evidence) is None:
             return evidence
-        query = self._hash(candidate)
-        joined = [*evidence, *(_confirm(record_id, store, query) for record_id in named)]
+        query = self._hash(candidate.raster)
+        joined = [
+            *evidence,
+            *(self._confirm(record_id, mark, store, candidate, query) for record_id, mark in marks),
+        ]
         confirmed = _confirmed_record(joined)
         if confirmed is None:
             return joined
         record = store.get(confirmed)
         joined = [e for e in joined if not _is_likeness_of(e, confirmed)]
         if _embedded_label(evidence) != record.manifest_label:
-            mark_id = named[0] if named else None
+            mark_id = marks[0][0] if marks else None
+            query = self._straight_hash(candidate.raster, marks, record) or query
             joined.append(self._recover(candidate, record, mark_id=mark_id, query=query))
         return joined
 
-    def _hash(self, candidate: Candidate) -> PerceptualHash | None:
+    def _hash(self, raster: RasterImage | None) -> PerceptualHash | None:
         hasher = self._hasher()
-        if hasher is None or candidate.raster is None:
-            return None
-        return hasher.hash(candidate.raster)
+        return None if hasher is None or raster is None else hasher.hash(raster)
+
+    def _straight_hash(
+        self,
+        raster: RasterImage | None,
+        marks: Sequence[tuple[RecordId, WatermarkEvidence]],
+        record: RegistryRecord,
+    ) -> PerceptualHash | None:
+        """Of the picture as its mark says it was; None where that is how it is, or not known."""
+        for record_id, mark in marks:
+            if record_id == record.record_id and raster is not None and is_partial(raster, mark):
+                size = (record.asset.width_px, record.asset.height_px)
+                return self._hash(straighten(raster, mark, size))
+        return None
+
+    def _confirm(
+        self,
+        record_id: RecordId,
+        mark: WatermarkEvidence,
+        store: RecordStore,
+        candidate: Candidate,
+        query: PerceptualHash | None,
+    ) -> RegistryEvidence:
+        """What the registry says of a mark that names a record."""
+        try:
+            record = store.get(record_id)
+        except RecordNotFoundError:
+            return RegistryEvidence(
+                Finding.ABSENT,
+                f"The mark is right, but record {record_id} is not in this registry, so it cannot "
+                "be checked whether the mark was copied from another picture.",
+                MatchBasis.WATERMARK,
+                MatchTier.NO_RECORD,
+            )
+        match, reason = self._compare(record, mark, candidate.raster, query)
+        return RegistryEvidence(
+            Finding.PRESENT,
+            reason,
+            MatchBasis.WATERMARK,
+            match.tier,
+            record_id,
+            record.kind,
+            distance_bits=match.distance_bits,
+        )
+
+    def _compare(
+        self,
+        record: RegistryRecord,
+        mark: WatermarkEvidence,
+        raster: RasterImage | None,
+        query: PerceptualHash | None,
+    ) -> tuple[HashMatch, str]:
+        recorded = record.fingerprints.perceptual_hash
+        match = match_marked_picture(recorded, query)
+        if match.tier is not MatchTier.TRANSPLANT or raster is None or not is_partial(raster, mark):
+            return match, _describe(record, match)
+        found = self._straight_hash(raster, [(record.record_id, mark)], record)
+        straight = match_marked_picture(recorded, found)
+        if straight.tier is MatchTier.COPY_VERIFIED:
+            return straight, (
+                f"The mark names record {record.record_id}, and the picture, turned back as the "
+                f"mark says it was, agrees with it ({straight.distance_bits} of 256 bits of the "
+                "perceptual hash differ)."
+            )
+        return HashMatch(MatchTier.UNCONFIRMED, match.distance_bits), (
+            f"The mark names record {record.record_id} and says that the picture was cropped, "
+            "turned or put into another since, so its fingerprint cannot confirm that the mark "
+            "was not copied."
+        )
 
     def _recover(
         self,
@@ -151,10 +224,10 @@ def heal_candidate(candidate: Candidate, record: RegistryRecord) -> bytes | None
     return healed if same else None
 
 
-def _named_records(evidence: Sequence[Evidence]) -> list[RecordId]:
-    """Record ids that verified marks name."""
+def _naming_marks(evidence: Sequence[Evidence]) -> list[tuple[RecordId, WatermarkEvidence]]:
+    """Records that verified marks name, and the marks."""
     return [
-        item.record_id
+        (item.record_id, item)
         for item in evidence
         if isinstance(item, WatermarkEvidence)
         and item.finding is Finding.PRESENT
@@ -162,48 +235,17 @@ def _named_records(evidence: Sequence[Evidence]) -> list[RecordId]:
     ]
 
 
-def _confirm(
-    record_id: RecordId, store: RecordStore, query: PerceptualHash | None
-) -> RegistryEvidence:
-    """What the registry says of a mark that names a record."""
-    try:
-        record = store.get(record_id)
-    except RecordNotFoundError:
-        return RegistryEvidence(
-            Finding.ABSENT,
-            f"The mark is right, but record {record_id} is not in this registry, so it cannot be "
-            "checked whether the mark was copied from another picture.",
-            MatchBasis.WATERMARK,
-            MatchTier.NO_RECORD,
-        )
-    tier, distance_bits, reason = _compare(record, query)
-    return RegistryEvidence(
-        Finding.PRESENT,
-        reason,
-        MatchBasis.WATERMARK,
-        tier,
-        record_id,
-        record.kind,
-        distance_bits=distance_bits,
-    )
-
-
-def _compare(
-    record: RegistryRecord, query: PerceptualHash | None
-) -> tuple[MatchTier, int | None, str]:
-    match = match_marked_picture(record.fingerprints.perceptual_hash, query)
+def _describe(record: RegistryRecord, match: HashMatch) -> str:
     name = f"record {record.record_id}"
     measure = f"{match.distance_bits} of 256 bits of the perceptual hash differ"
     if match.tier is MatchTier.UNCONFIRMED:
-        reason = (
+        return (
             f"The mark names {name}, but the picture is too plain, or its fingerprint of another "
             "kind, so that it cannot be compared with it."
         )
-    elif match.tier is MatchTier.TRANSPLANT:
-        reason = f"The mark names {name}, but this is not that picture ({measure})."
-    else:
-        reason = f"The mark names {name}, and the picture agrees with it ({measure})."
-    return match.tier, match.distance_bits, reason
+    if match.tier is MatchTier.TRANSPLANT:
+        return f"The mark names {name}, but this is not that picture ({measure})."
+    return f"The mark names {name}, and the picture agrees with it ({measure})."
 
 
 def _confirmed_record(evidence: Sequence[Evidence]) -> RecordId | None:

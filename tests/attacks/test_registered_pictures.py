@@ -90,12 +90,25 @@ def tiers(verdict: Verdict) -> set[MatchTier | None]:
     return {e.tier for e in verdict.evidence if isinstance(e, RegistryEvidence)}
 
 
+def on_a_page(picture: Image.Image) -> Image.Image:
+    page = Image.new("RGB", (900, 700), "white")
+    page.paste(picture, (101, 67))
+    return page
+
+
 EDITS: dict[str, Callable[[Image.Image], bytes]] = {
     "saved as png": lambda p: saved(p, "PNG"),
     "saved as jpeg 90": lambda p: saved(p, "JPEG", quality=90),
     "saved as jpeg 75": lambda p: saved(p, "JPEG", quality=75),
     "saved as webp 80": lambda p: saved(p, "WEBP", quality=80),
     "a little brighter": lambda p: saved(p.point(lambda v: min(255, v + 6)), "PNG"),
+    "mirrored": lambda p: saved(p.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "PNG"),
+    "turned a quarter": lambda p: saved(p.transpose(Image.Transpose.ROTATE_90), "JPEG"),
+    "turned a little": lambda p: saved(p.rotate(5, Image.Resampling.BICUBIC), "PNG"),
+    "turned, nothing cut off": lambda p: saved(
+        p.rotate(-20, Image.Resampling.BICUBIC, expand=True), "PNG"
+    ),
+    "on a page": lambda p: saved(on_a_page(p), "PNG"),
     "half size": lambda p: saved(p.resize((256, 256), Image.Resampling.LANCZOS), "JPEG"),
 }
 
@@ -220,6 +233,17 @@ def test_a_small_copy_is_similar_and_that_is_all_it_is(
     assert answer(verdict) == ("unknown", "none")
     assert MatchTier.SIMILAR in tiers(verdict)
     assert "never proof" in " ".join(verdict.reasons)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_a_crop_is_no_transplant_but_its_fingerprint_confirms_nothing(
+    detector: DetectorService, delivery: Delivery, share: float
+) -> None:
+    side = round(512 * (1 - share) ** 0.5)
+    part = picture_of(delivery).crop((40, 20, 40 + side, 20 + side))
+    verdict = detector.verify(saved(part, "JPEG", quality=85), name="part")
+    assert answer(verdict) in {("machine_made", "registered"), ("machine_made", "hint")}
+    assert MatchTier.TRANSPLANT not in tiers(verdict)
 
 
 def test_photographs_are_unknown_on_a_machine_with_marks_and_records(
