@@ -122,15 +122,19 @@ class WatermarkSettings:
 
     Attributes:
         codec: Entry point of ``countermark.codecs``.
-        key_file: 32 secret bytes; empty means ``keys/watermark.key`` in the home folder.
+        key_file: Secret keys, one a line, the current one first; empty means
+            ``keys/watermark.key`` in the home folder.
         read_codecs: Codecs that the reader tries; the rivaGan reader costs two seconds a picture.
         min_psnr_db: The embedder refuses to go below this quality, decibels, 0 to 100.
+        signpost: Name of the registry that a second, public mark of every picture points to, e.g.
+            ``acme.io/cm``: at most 12 characters; empty means no such mark.
     """
 
     codec: str = "dwtDctSvd"
     key_file: str = ""
     read_codecs: tuple[str, ...] = ("dwtDctSvd",)
     min_psnr_db: Annotated[float, Range(0, 100)] = 34.0
+    signpost: str = ""
 
 
 @dataclass(frozen=True, slots=True)
