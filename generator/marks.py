@@ -32,6 +32,7 @@ from provenance.watermark.marking import (
     MarkedImage,
     embed_mark,
 )
+from provenance.watermark.signpost import put_signpost
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -77,7 +78,11 @@ class ClaimTerms:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Everything that turns a rendered picture into a signed asset."""
+    """Everything that turns a rendered picture into a signed asset.
+
+    Of the attributes only `signpost` needs words: the registry that a public mark in every picture
+    names; empty where there is none.
+    """
 
     codec: WatermarkScheme
     key: WatermarkKey
@@ -86,6 +91,7 @@ class Marks:
     signer: ManifestSigner
     terms: ClaimTerms
     min_psnr_db: float = MIN_PSNR_DB
+    signpost: str = ""
 
     def describe_request(
         self, request: GenerationRequest, inputs: InputFacts | None = None
@@ -115,6 +121,8 @@ class Marks:
             facts["loras"] = ", ".join(f"{one.name}:{one.scale:g}" for one in request.loras)
         if request.visible_label:
             facts["visible_label"] = self.label_text(request)
+        if self.signpost:
+            facts["signpost"] = self.signpost
         return facts | _describe_inputs(request, inputs)
 
     def mark(
@@ -144,7 +152,7 @@ class Marks:
             image,
             payload if self.carries_record_id(image) else None,
             key=self.key,
-            codec=self.codec,
+            codec=put_signpost(self.codec, self.signpost),
             encode=lambda marked: encode_image(
                 marked, request.media_type, quality=request.quality, xmp=xmp
             ),

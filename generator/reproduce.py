@@ -163,7 +163,8 @@ class Reproducer:
         label = record.parameters.get("visible_label")
         if isinstance(label, str):
             marks = replace(marks, terms=replace(marks.terms, label_text=label))
-        return marks
+        # As it was then, whatever the settings say now.
+        return replace(marks, signpost=str(record.parameters.get("signpost", "")))
 
     def _open_inputs(self, record: RegistryRecord) -> GenerationRequest:
         sealed = self.store.kept_inputs(record.record_id)

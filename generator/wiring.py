@@ -32,6 +32,7 @@ from provenance.manifest.selftest import run_self_test
 from provenance.manifest.wiring import build_manifest_signer, build_trust
 from provenance.plugins import load_backend
 from provenance.watermark.keyfile import read_key_file
+from provenance.watermark.signpost import put_signpost
 from provenance.watermark.wiring import (
     build_codec,
     build_mark_reader,
@@ -266,8 +267,10 @@ def lora_folder(settings: Settings) -> Path | None:
 
 
 def _build_marks(settings: Settings, signer: ManifestSigner) -> Marks:
+    codec = build_codec(settings)
+    put_signpost(codec, settings.watermark.signpost)  # refused now, not with the first picture
     return Marks(
-        codec=build_codec(settings),
+        codec=codec,
         key=open_current_key(settings),
         hasher=build_hasher(settings),
         embedder=build_embedder(settings),
@@ -280,6 +283,7 @@ def _build_marks(settings: Settings, signer: ManifestSigner) -> Marks:
             label_text=_label_text(settings.generator.label_text),
         ),
         min_psnr_db=settings.watermark.min_psnr_db,
+        signpost=settings.watermark.signpost,
     )
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from provenance.interfaces import Embedder, Hasher, RecordStore
     from provenance.manifest.trust import TrustSettings
     from provenance.watermark.marking import MarkReader
+    from provenance.watermark.signpost import SignpostReader
 
 __all__ = ["SourceContext", "nothing"]
 
@@ -35,6 +36,7 @@ class SourceContext:
         hasher: Opens the perceptual hasher.
         embedder: Opens the embedder; answers None when none is configured.
         mark_reader: Opens the reader of our own marks; answers None without a key.
+        signpost_reader: Opens the reader of public marks; answers None where no codec has them.
         similar_max_distance_bits: Hamming distance up to which hashes are called similar.
         similar_min_cosine: Cosine from which embeddings are called similar.
     """
@@ -44,5 +46,6 @@ class SourceContext:
     hasher: Callable[[], Hasher | None] = nothing
     embedder: Callable[[], Embedder | None] = nothing
     mark_reader: Callable[[], MarkReader | None] = nothing
+    signpost_reader: Callable[[], SignpostReader | None] = nothing
     similar_max_distance_bits: int = SEARCH_MAX_BITS
     similar_min_cosine: float = SEARCH_MIN_COSINE

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,7 +35,7 @@ from provenance.watermark.codecs.lattice_geometry import Geometry
 from provenance.watermark.codecs.lattice_lines import Lines
 from provenance.watermark.codecs.lattice_magnitudes import MagnitudeMap
 from provenance.watermark.codecs.lattice_reading import WORDS_COUNTED, Attempts, Reading, read_lines
-from provenance.watermark.codecs.lattice_search import Search
+from provenance.watermark.codecs.lattice_search import Match, Search
 from provenance.watermark.codecs.lattice_spectrum import Spectrum
 from provenance.watermark.payload import make_word
 
@@ -62,6 +62,47 @@ class _Found:
     key: WatermarkKey
     geometry: Geometry
     region: MarkRegion
+
+
+@dataclass(slots=True)
+class _Hunt:
+    """What is looked for: one mark of each group of keys. The first group's ends it.
+
+    Another group's never does: anyone can write a signpost, and it must hide no mark.
+
+    Attributes:
+        groups: Keys, most important first.
+        attempts: Of each group, counted apart: what one reads does not depend on the others.
+        best: What was found of each group.
+    """
+
+    groups: Sequence[Sequence[WatermarkKey]]
+    attempts: tuple[Attempts, ...]
+    best: list[_Found | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.best = [None] * len(self.groups)
+
+    def wanted(self) -> Iterator[tuple[int, WatermarkKey]]:
+        """Groups and their keys, of which no mark is found yet when their turn comes."""
+        for group, keys in enumerate(self.groups):
+            for key in keys:
+                if self.found(group) is None:
+                    yield group, key
+
+    def found(self, group: int) -> _Found | None:
+        """The mark of a group; None while it isn't found."""
+        best = self.best[group]
+        return None if best is None or best.reading.record_id is None else best
+
+    def read(
+        self, lines: Lines, group: int, key: WatermarkKey, geometry: Geometry, region: MarkRegion
+    ) -> None:
+        """Reads lines under a key, and keeps what is best."""
+        reading = read_lines(lines, make_carrier(key), key, self.attempts[group])
+        best = self.best[group]
+        if best is None or reading.rank > best.reading.rank:
+            self.best[group] = _Found(reading, key, geometry, region)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +167,12 @@ class LatticeCodec:
         """Share of coded bits that read back right, 0..1; 0 when the payload does not."""
         del strength
         whole = MarkRegion(0, 0, image.width_px, image.height_px)
-        (found,) = _look_direct(image, (key,), Attempts(), whole)
-        right = payload is not None and found.reading.record_id == payload.record_id
-        return found.reading.bit_accuracy or 0.0 if right else 0.0
+        hunt = _Hunt([[key]], (Attempts(),))
+        _look_direct(image, hunt, whole)
+        found = hunt.found(0)
+        if found is None or payload is None or found.reading.record_id != payload.record_id:
+            return 0.0
+        return found.reading.bit_accuracy or 0.0
 
     def readings(self, keys: int) -> int:
         """What other codecs must count: a picture's budget of words, whatever the keys."""
@@ -148,41 +192,41 @@ class LatticeCodec:
         PRESENT: the tag fits. UNREADABLE: pilots of a key are there beyond doubt, but no id; or
         the picture is constant or too small to look. ABSENT: looked properly, found nothing.
         """
-        if min(image.width_px, image.height_px) < _MIN_SIDE_PX // 4:
-            return self._unreadable(
-                f"{image.width_px}x{image.height_px} pixels are too few to look for a mark"
-            )
-        if float(scaled_luma(image, 64).std()) < _FLAT_LEVELS:
-            return self._unreadable("the picture is one flat colour: it can show no mark")
-        attempts = Attempts(rivals=rivals)
-        best: _Found | None = None
-        for found in self._look(image, keys, attempts, thorough=thorough):
-            if best is None or found.reading.rank > best.reading.rank:
-                best = found
-            if best.reading.record_id is not None:
-                break
-        return self._answer(best, attempts)
+        (answer,) = self.read_groups(image, (keys,), thorough=thorough, rivals=rivals)
+        return answer
 
-    def _look(
+    def read_groups(
         self,
         image: RasterImage,
-        keys: Sequence[WatermarkKey],
-        attempts: Attempts,
+        groups: Sequence[Sequence[WatermarkKey]],
         *,
-        thorough: bool,
-    ) -> Iterator[_Found]:
+        thorough: bool = False,
+        rivals: int = 0,
+    ) -> tuple[WatermarkEvidence, ...]:
+        """As `read`, for several parties' keys at once; see `interfaces.KeyGroupScheme`."""
+        problem = _problem_of(image)
+        if problem is not None:
+            return (self._unreadable(problem),) * len(groups)
+        hunt = _Hunt(groups, tuple(Attempts(rivals=rivals) for _ in groups))
+        self._look(image, hunt, thorough=thorough)
+        return tuple(
+            self._answer(best, attempts)
+            for best, attempts in zip(hunt.best, hunt.attempts, strict=True)
+        )
+
+    def _look(self, image: RasterImage, hunt: _Hunt, *, thorough: bool) -> None:
+        """Looks in one place after another, until the first group's mark is found."""
         whole = MarkRegion(0, 0, image.width_px, image.height_px)
-        yield from _look_direct(image, keys, attempts, whole)
+        _look_direct(image, hunt, whole)
+        if hunt.found(0):
+            return
         frame = find_frame(image)
         if frame != whole:
             rows = slice(frame.top_px, frame.top_px + frame.height_px)
             columns = slice(frame.left_px, frame.left_px + frame.width_px)
-            inner = RasterImage(image.pixels[rows, columns])
-            yield from _look_direct(inner, keys, attempts, frame)
-        if not thorough:
-            return
-        deadline = time.monotonic() + self.budget_s
-        yield from _look_everywhere(image, keys, attempts, whole, deadline)
+            _look_direct(RasterImage(image.pixels[rows, columns]), hunt, frame)
+        if thorough and not hunt.found(0):
+            _look_everywhere(image, hunt, whole, time.monotonic() + self.budget_s)
 
     def _answer(self, best: _Found | None, attempts: Attempts) -> WatermarkEvidence:
         if best is None:
@@ -227,34 +271,41 @@ def _start_of(record_id: RecordId, key: WatermarkKey) -> tuple[float, float]:
     return float(down), float(across)
 
 
-def _look_direct(
-    image: RasterImage, keys: Sequence[WatermarkKey], attempts: Attempts, region: MarkRegion
-) -> Iterator[_Found]:
+def _problem_of(image: RasterImage) -> str | None:
+    """Why no mark can be looked for; None when one can."""
+    if min(image.width_px, image.height_px) < _MIN_SIDE_PX // 4:
+        return f"{image.width_px}x{image.height_px} pixels are too few to look for a mark"
+    if float(scaled_luma(image, 64).std()) < _FLAT_LEVELS:
+        return "the picture is one flat colour: it can show no mark"
+    return None
+
+
+def _look_direct(image: RasterImage, hunt: _Hunt, region: MarkRegion) -> None:
     spectrum = folded_spectrum(image)
-    for key in keys:
+    for group, key in hunt.wanted():
         carrier = make_carrier(key)
         lines = Lines(pick_lines(spectrum, carrier.points), pick_lines(spectrum, carrier.empty))
-        yield _Found(read_lines(lines, carrier, key, attempts), key, Geometry(), region)
+        hunt.read(lines, group, key, Geometry(), region)
 
 
-def _look_everywhere(
-    image: RasterImage,
-    keys: Sequence[WatermarkKey],
-    attempts: Attempts,
-    region: MarkRegion,
-    deadline: float,
-) -> Iterator[_Found]:
+def _look_everywhere(image: RasterImage, hunt: _Hunt, region: MarkRegion, deadline: float) -> None:
     white = whiten(scaled_luma(image, CANONICAL_PX), CANONICAL_PX)
     most = round(_SEARCHED_ASPECT * CANONICAL_PX)
     first = [max(0, side - most) // 2 for side in white.shape]
     white = white[first[0] : first[0] + most, first[1] : first[1] + most]
     spectrum, magnitudes = Spectrum(white), MagnitudeMap(white)
-    for key in keys:
-        carrier = make_carrier(key)
-        search = Search(spectrum, magnitudes, carrier, attempts)
-        for match in search.run(lambda: time.monotonic() > deadline):
-            lines = search.lines(match.geometry)
-            yield _Found(read_lines(lines, carrier, key, attempts), key, match.geometry, region)
+    for group, key in hunt.wanted():
+        search = Search(spectrum, magnitudes, make_carrier(key), hunt.attempts[group])
+        leader = hunt.found(0)
+        matches = (
+            search.run(lambda: time.monotonic() > deadline)
+            if leader is None
+            else (Match(0.0, leader.geometry),)
+        )
+        for match in matches:
+            hunt.read(search.lines(match.geometry), group, key, match.geometry, region)
+            if hunt.found(group):
+                break
 
 
 def _describe(geometry: Geometry) -> MarkGeometry:
