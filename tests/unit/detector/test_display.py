@@ -18,6 +18,7 @@ from provenance.types import (
     Origin,
     RecordId,
     RegistryEvidence,
+    SignpostEvidence,
     SourceFailure,
     Verdict,
     WatermarkEvidence,
@@ -28,6 +29,7 @@ def verdict() -> Verdict:
     evidence = (
         ManifestEvidence(Finding.ABSENT, "No manifest.", ManifestReport(Credential.NONE)),
         WatermarkEvidence(Finding.PRESENT, "A mark.", "stripe", RecordId("0" * 16), 1e-9, "k1"),
+        SignpostEvidence(Finding.PRESENT, "A signpost.", "acme.io/cm", 1e-9),
         RegistryEvidence(Finding.ABSENT, "No record."),
         MetadataEvidence(Finding.PRESENT, "A label.", tool="x", detail={"steps": 20}),
         SourceFailure("other", "It broke."),
@@ -64,6 +66,7 @@ def test_view_has_the_promised_fields_and_reads_back() -> None:
     assert [item["source"] for item in dumped["evidence"]] == [
         "c2pa",
         "watermark",
+        "signpost",
         "registry",
         "metadata",
         "other",
