@@ -22,6 +22,7 @@ from provenance.types import (
     RegistryEvidence,
     SignerTrust,
     SigningTime,
+    SignpostEvidence,
     SourceClaim,
     SourceFailure,
     WatermarkEvidence,
@@ -90,6 +91,8 @@ def form_opinion(evidence: Evidence) -> Opinion | None:
             return _of_manifest(evidence)
         case WatermarkEvidence():
             return _of_watermark(evidence)
+        case SignpostEvidence():
+            return _of_signpost(evidence)
         case RegistryEvidence():
             return _of_registry(evidence)
         case MetadataEvidence():
@@ -143,6 +146,13 @@ def _of_watermark(evidence: WatermarkEvidence) -> Opinion | None:
         return None
     rung = Rung.UNKEYED_WATERMARK if evidence.key_id is None else Rung.UNCONFIRMED_MARK
     return Opinion(Origin.MACHINE_MADE, rung)
+
+
+def _of_signpost(evidence: SignpostEvidence) -> Opinion | None:
+    """Worth what a known mark without a key is worth: it stands beside marks of generators."""
+    if evidence.finding is not Finding.PRESENT:
+        return None
+    return Opinion(Origin.MACHINE_MADE, Rung.UNKEYED_WATERMARK)
 
 
 def _of_registry(evidence: RegistryEvidence) -> Opinion | None:

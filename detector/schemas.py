@@ -22,6 +22,7 @@ from provenance.types import (
     RegistryEvidence,
     SignerTrust,
     SigningTime,
+    SignpostEvidence,
     SourceClaim,
     SourceFailure,
     WatermarkEvidence,
@@ -114,6 +115,16 @@ class WatermarkView(_View):
     region: MarkRegionView | None
 
 
+class SignpostView(_View):
+    """Where a public mark says to ask; see `provenance.types.SignpostEvidence`."""
+
+    source: Literal["signpost"]
+    finding: Finding
+    reason: str
+    registry: str | None
+    p_value: float | None
+
+
 class RegistryView(_View):
     """What this registry says; see `provenance.types.RegistryEvidence`."""
 
@@ -151,7 +162,9 @@ class FailureView(_View):
     reason: str
 
 
-EvidenceView = ManifestView | WatermarkView | RegistryView | MetadataView | FailureView
+EvidenceView = (
+    ManifestView | WatermarkView | SignpostView | RegistryView | MetadataView | FailureView
+)
 
 
 VERDICT_EXAMPLE: JsonDict = {
@@ -244,6 +257,8 @@ def _view_evidence(item: Evidence) -> EvidenceView:
             return _view_manifest(item)
         case WatermarkEvidence():
             return WatermarkView.model_validate(item, from_attributes=True)
+        case SignpostEvidence():
+            return SignpostView.model_validate(item, from_attributes=True)
         case RegistryEvidence():
             return RegistryView.model_validate(item, from_attributes=True)
         case MetadataEvidence():

@@ -13,7 +13,7 @@ from provenance.fingerprint.wiring import build_embedder, build_hasher
 from provenance.imaging import ImageLimits
 from provenance.manifest.wiring import build_trust
 from provenance.plugins import load_backend
-from provenance.watermark.wiring import build_mark_reader
+from provenance.watermark.wiring import build_mark_reader, build_signpost_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,6 +91,7 @@ def build_context(
         embedder=_Opener(partial(build_embedder, settings)),
         mark_reader=_Opener(partial(build_mark_reader, settings)),
         mark_search=Depth(settings.watermark.search),
+        signpost_reader=_Opener(partial(build_signpost_reader, settings)),
         similar_max_distance_bits=settings.detector.similar_max_distance_bits,
         similar_min_cosine=settings.detector.similar_min_cosine,
     )

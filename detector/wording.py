@@ -2,7 +2,8 @@
 
 The first sentence names the answer and its ground, the second its limit; then come the remarks
 that the evidence itself calls for. No sentence quotes a prompt, a name from metadata, or the
-name of a signer that no list vouches for.
+name of a signer that no list vouches for. Of strangers' words only the registry of a signpost is
+quoted, because naming it is all that a signpost is for: twelve plain letters, and never a link.
 """
 
 from __future__ import annotations

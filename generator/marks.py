@@ -23,6 +23,7 @@ from provenance.types import (
     SoftBinding,
 )
 from provenance.watermark.marking import MarkLimits, embed_mark
+from provenance.watermark.signpost import put_signpost
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -87,7 +88,11 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Everything that turns a rendered picture into a signed asset."""
+    """Everything that turns a rendered picture into a signed asset.
+
+    Of the attributes only `signpost` needs words: the registry that a public mark in every picture
+    names; empty where there is none.
+    """
 
     codec: WatermarkScheme
     key: WatermarkKey
@@ -97,6 +102,7 @@ class Marks:
     terms: ClaimTerms
     limits: MarkLimits = field(default_factory=MarkLimits)
     deliver_unmarkable: bool = False
+    signpost: str = ""
 
     def describe_request(
         self, request: GenerationRequest, inputs: InputFacts | None = None
@@ -126,6 +132,8 @@ class Marks:
             facts["loras"] = ", ".join(f"{one.name}:{one.scale:g}" for one in request.loras)
         if request.visible_label:
             facts["visible_label"] = self.label_text(request)
+        if self.signpost:
+            facts["signpost"] = self.signpost
         return facts | self._describe_inputs(request) | _describe_parent(inputs)
 
     def mark(
@@ -161,7 +169,7 @@ class Marks:
                 image,
                 payload if self.carries_record_id(image) else None,
                 key=self.key,
-                codec=self.codec,
+                codec=put_signpost(self.codec, self.signpost),
                 encode=encode,
                 decode=lambda encoded: decode_image(encoded.data),
                 limits=self.limits,

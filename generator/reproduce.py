@@ -24,6 +24,7 @@ from provenance.imaging import decode_image, hash_pixels
 from provenance.manifest.heal import heal
 from provenance.types import EncodedImage, MatchTier, WatermarkPayload
 from provenance.watermark.quality import measure_psnr_db
+from provenance.watermark.signpost import put_signpost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,7 +165,14 @@ class Reproducer:
         label = record.parameters.get("visible_label")
         if isinstance(label, str):
             marks = replace(marks, terms=replace(marks.terms, label_text=label))
-        return marks
+        # As it was then, whatever the settings say now.
+        signpost = str(record.parameters.get("signpost", ""))
+        try:
+            put_signpost(marks.codec, signpost)
+        except ConfigError as error:
+            reason = f"the record was altered: {error}"
+            raise _AnsweredError(Outcome.DIFFERS, reason) from error
+        return replace(marks, signpost=signpost)
 
     def _open_inputs(self, record: RegistryRecord) -> GenerationRequest:
         sealed = self.store.kept_inputs(record.record_id)

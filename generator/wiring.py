@@ -33,6 +33,7 @@ from provenance.manifest.wiring import build_manifest_signer, build_trust
 from provenance.plugins import load_backend
 from provenance.watermark.keyfile import read_key_file
 from provenance.watermark.marking import MarkLimits
+from provenance.watermark.signpost import put_signpost
 from provenance.watermark.wiring import (
     build_codec,
     build_mark_reader,
@@ -268,8 +269,10 @@ def lora_folder(settings: Settings) -> Path | None:
 
 
 def _build_marks(settings: Settings, signer: ManifestSigner) -> Marks:
+    codec = build_codec(settings)
+    put_signpost(codec, settings.watermark.signpost)  # refused now, not with the first picture
     return Marks(
-        codec=build_codec(settings),
+        codec=codec,
         key=open_current_key(settings),
         hasher=build_hasher(settings),
         embedder=build_embedder(settings),
@@ -283,6 +286,7 @@ def _build_marks(settings: Settings, signer: ManifestSigner) -> Marks:
         ),
         limits=MarkLimits(settings.watermark.min_psnr_db, settings.watermark.min_ssim),
         deliver_unmarkable=settings.watermark.deliver_unmarkable,
+        signpost=settings.watermark.signpost,
     )
 
 

@@ -122,7 +122,8 @@ class WatermarkSettings:
 
     Attributes:
         codec: Entry point of ``countermark.codecs``.
-        key_file: 32 secret bytes; empty means ``keys/watermark.key`` in the home folder.
+        key_file: Secret keys, one a line, the current one first; empty means
+            ``keys/watermark.key`` in the home folder.
         read_codecs: Codecs that the reader tries; the rivaGan reader costs two seconds a picture.
         search: How hard verification looks: ``thorough`` undoes rotation, scaling and mirroring
             where the codec can, up to some seconds a picture without a mark; ``fast`` only looks.
@@ -131,6 +132,8 @@ class WatermarkSettings:
         min_ssim: Nor does it raise the strength below this structural similarity, 0 to 1.
         deliver_unmarkable: Deliver what cannot carry a mark (a black picture, say) without one,
             signed and registered all the same; otherwise such a picture is an error.
+        signpost: Name of the registry that a second, public mark of every picture points to, e.g.
+            ``acme.io/cm``: at most 12 characters; empty means no such mark.
     """
 
     codec: str = "lattice"
@@ -140,6 +143,7 @@ class WatermarkSettings:
     min_psnr_db: Annotated[float, Range(0, 100)] = 34.0
     min_ssim: Annotated[float, Range(0, 1)] = 0.975
     deliver_unmarkable: bool = False
+    signpost: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from provenance.errors import DeliveryError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
     from typing import Self
 
-__all__ = ["StagedFile", "write_file_atomic"]
+__all__ = ["StagedFile", "locked_folder", "write_file_atomic"]
 
 _UNNAMED = getattr(os, "O_TMPFILE", 0)
 
@@ -141,6 +142,31 @@ def write_file_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """
     with StagedFile(path, data, mode=mode) as staged:
         staged.publish()
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Lets one process at a time change the folder; the lock dies with its process.
+
+    Raises:
+        DeliveryError: There is no right to write in it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover  (Windows has no fcntl; the folder has one user there)
+        yield
+        return
+    try:
+        handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise DeliveryError(
+            f"{folder} cannot be written: {error.strerror}; check its mode"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _delivery_error(path: Path, error: OSError) -> DeliveryError:

@@ -281,6 +281,29 @@ class WatermarkScheme(WatermarkTraits, Protocol):
 
 
 @runtime_checkable
+class KeyGroupScheme(WatermarkScheme, Protocol):
+    """Reads marks of several parties from one look at a picture; signposts need it."""
+
+    def read_groups(
+        self,
+        image: RasterImage,
+        groups: Sequence[Sequence[WatermarkKey]],
+        *,
+        thorough: bool = False,
+        rivals: int = 0,
+    ) -> tuple[WatermarkEvidence, ...]:
+        """What the picture says under each group of keys, as `read` does under one.
+
+        Args:
+            image: Any picture.
+            groups: The most important first: where one's mark is found, the others' are looked
+                for as well, but nowhere else.
+            thorough: As for `read`.
+            rivals: As for `read`.
+        """
+
+
+@runtime_checkable
 class Signer(Protocol):
     """Signs C2PA claims. Group: ``countermark.signers``."""
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from provenance.interfaces import Embedder, Hasher, RecordStore
     from provenance.manifest.trust import TrustSettings
     from provenance.watermark.marking import MarkReader
+    from provenance.watermark.signpost import SignpostReader
 
 __all__ = ["SourceContext", "nothing"]
 
@@ -37,6 +38,7 @@ class SourceContext:
         embedder: Opens the embedder; answers None when none is configured.
         mark_reader: Opens the reader of our own marks; answers None without a key.
         mark_search: How hard that reader looks.
+        signpost_reader: Opens the reader of public marks; answers None where no codec has them.
         similar_max_distance_bits: Hamming distance up to which hashes are called similar.
         similar_min_cosine: Cosine from which embeddings are called similar.
     """
@@ -47,5 +49,6 @@ class SourceContext:
     embedder: Callable[[], Embedder | None] = nothing
     mark_reader: Callable[[], MarkReader | None] = nothing
     mark_search: Depth = Depth.THOROUGH
+    signpost_reader: Callable[[], SignpostReader | None] = nothing
     similar_max_distance_bits: int = SEARCH_MAX_BITS
     similar_min_cosine: float = SEARCH_MIN_COSINE

@@ -1,4 +1,4 @@
-"""``countermark keys``: init, show, doctor, use."""
+"""``countermark keys``: init, show, doctor, use, rotate."""
 
 # Typer reads these annotations at run time, so nothing here is imported for typing alone.
 from enum import StrEnum
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    no_args_is_help=True, help="Make, check and install the keys that sign manifests."
+    no_args_is_help=True,
+    help="Make, check and install the keys that sign manifests; rotate the watermark's.",
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -126,6 +127,31 @@ def use_command(
         ) from error
     moved = install_keys(settings.keys_folder, chain_pem, key_pem)
     _report(settings, "installed", moved, as_json=as_json)
+
+
+@app.command("rotate")
+def rotate_command(as_json: AsJson = False) -> None:
+    """Mark new pictures under a fresh watermark key; old ones are still recognised."""
+    import secrets
+
+    from provenance.cli import print_json
+    from provenance.config import load_settings
+    from provenance.watermark.keyfile import read_key_file, rotate_key_file
+
+    settings = load_settings()
+    path = settings.watermark_key_file
+    if settings.watermark.key_file:
+        read_key_file(path)  # a file of your own is never made, so a mistyped name is an error
+    current, *retired = (
+        key.key_id for key in rotate_key_file(path, random_bytes=secrets.token_bytes)
+    )
+    if as_json:
+        print_json({"key_file": str(path), "current": current, "retired": retired})
+        return
+    typer.echo(f"made: watermark key {current}")
+    for key_id in retired:
+        typer.echo(f"still read: {key_id}")
+    typer.echo(f"Back up {path}, then restart what reads marks, and last what writes them.")
 
 
 def _settings_without_own_files() -> "Settings":

@@ -5,13 +5,12 @@ Nothing is overwritten for good: the chain and key that were there move aside fi
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from provenance.errors import ConfigError, DeliveryError
+from provenance.files import locked_folder
 from provenance.manifest.certificates import parse_certificates
 from provenance.manifest.pki import (
     DevChain,
@@ -26,7 +25,6 @@ from provenance.manifest.profile import check_certificate_chain
 from provenance.manifest.signers.local_key import LocalKeySigner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from cryptography import x509
@@ -99,7 +97,7 @@ def ensure_dev_chain(folder: Path, *, now: datetime | None = None) -> bool:
     if _is_ready(folder, moment):
         return False
     make_private_folder(folder)
-    with _exclusive(folder):
+    with locked_folder(folder):
         # Another process may have made them while this one waited.
         if _is_ready(folder, moment):
             return False
@@ -122,7 +120,7 @@ def replace_dev_chain(
         DeliveryError: The folder cannot be written.
     """
     make_private_folder(folder)
-    with _exclusive(folder):
+    with locked_folder(folder):
         moved = _move_aside(DevChain.in_folder(folder), now or datetime.now(UTC))
         create_dev_chain(folder, alg=alg, now=now)
     return moved
@@ -162,7 +160,7 @@ def install_keys(
     signer = LocalKeySigner(chain_pem, key_pem)
     make_private_folder(folder)
     paths = DevChain.in_folder(folder)
-    with _exclusive(folder):
+    with locked_folder(folder):
         moved = _move_aside(paths, moment)
         write_private_file(paths.chain_file, signer.certificate_chain_pem)
         write_private_file(paths.key_file, key_pem)
@@ -202,24 +200,3 @@ def _move_aside(paths: DevChain, now: datetime) -> tuple[Path, ...]:
             "check the folder's mode"
         ) from error
     return tuple(moved)
-
-
-@contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """Lets one process at a time change the folder; the lock dies with its process."""
-    try:
-        import fcntl
-    except ImportError:  # pragma: no cover  (Windows has no fcntl; the folder has one user there)
-        yield
-        return
-    try:
-        handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError as error:
-        raise DeliveryError(
-            f"{folder} cannot be written: {error.strerror}; check its mode"
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

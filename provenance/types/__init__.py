@@ -35,6 +35,7 @@ from provenance.types.evidence import (
     MatchTier,
     MetadataEvidence,
     RegistryEvidence,
+    SignpostEvidence,
     SourceFailure,
     WatermarkEvidence,
 )
@@ -151,6 +152,7 @@ __all__ = [
     "SignedAsset",
     "SignerTrust",
     "SigningTime",
+    "SignpostEvidence",
     "SoftBinding",
     "SourceClaim",
     "SourceFailure",

@@ -22,6 +22,7 @@ __all__ = [
     "MatchTier",
     "MetadataEvidence",
     "RegistryEvidence",
+    "SignpostEvidence",
     "SourceFailure",
     "WatermarkEvidence",
 ]
@@ -109,6 +110,24 @@ class WatermarkEvidence:
     geometry: MarkGeometry | None = None
     region: MarkRegion | None = None
     source: Literal["watermark"] = "watermark"
+
+
+@dataclass(frozen=True, slots=True)
+class SignpostEvidence:
+    """What a public mark says of where to ask; anyone can write one, so it proves nothing.
+
+    Attributes:
+        finding: PRESENT with a name, UNREADABLE where a signpost says none; never ABSENT.
+        reason: One sentence.
+        registry: Host name and path, e.g. ``acme.io/cm``; None when it cannot be read.
+        p_value: Upper bound of the probability that an unmarked picture answers so.
+    """
+
+    finding: Finding
+    reason: str
+    registry: str | None = None
+    p_value: float | None = None
+    source: Literal["signpost"] = "signpost"
 
 
 class MatchBasis(StrEnum):
@@ -208,6 +227,11 @@ class SourceFailure:
 
 
 Evidence: TypeAlias = (
-    ManifestEvidence | WatermarkEvidence | RegistryEvidence | MetadataEvidence | SourceFailure
+    ManifestEvidence
+    | WatermarkEvidence
+    | SignpostEvidence
+    | RegistryEvidence
+    | MetadataEvidence
+    | SourceFailure
 )
 """Closed union: a new kind of evidence fails type checking until `decide` handles it."""

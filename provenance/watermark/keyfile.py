@@ -8,14 +8,15 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from provenance.keylines import make_key_lines, read_key_lines
+from provenance.errors import ConfigError
+from provenance.keylines import make_key_lines, read_key_lines, rotate_key_lines
 from provenance.watermark.payload import WatermarkKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["make_key_file", "read_key_file"]
+__all__ = ["MAX_KEYS", "make_key_file", "read_key_file", "rotate_key_file"]
 
 _WHAT = "watermark key"
 
@@ -23,6 +24,10 @@ _REMEDY = (
     "check watermark.key_file, or leave it empty: then the first `countermark generate` makes "
     "a key in the home folder"
 )
+
+MAX_KEYS = 15
+"""Keys that one file holds. Every picture is read under each of them, and what is drawn from a key
+is kept in memory for sixteen: these and the published one of signposts."""
 
 
 def make_key_file(
@@ -39,7 +44,7 @@ def make_key_file(
         DeliveryError: It cannot be written.
     """
     lines = make_key_lines(path, what=_WHAT, random_bytes=random_bytes)
-    return tuple(WatermarkKey(one) for one in lines)
+    return _as_keys(lines, path)
 
 
 def read_key_file(path: Path, *, remedy: str = _REMEDY) -> tuple[WatermarkKey, ...]:
@@ -50,6 +55,38 @@ def read_key_file(path: Path, *, remedy: str = _REMEDY) -> tuple[WatermarkKey, .
         remedy: What to do when it is missing.
 
     Raises:
-        ConfigError: Missing, readable by others, or not hex; names the file and the remedy.
+        ConfigError: Missing, readable by others, not hex, or too many; names the file and the
+            remedy.
     """
-    return tuple(WatermarkKey(one) for one in read_key_lines(path, what=_WHAT, remedy=remedy))
+    return _as_keys(read_key_lines(path, what=_WHAT, remedy=remedy), path)
+
+
+def rotate_key_file(
+    path: Path, *, random_bytes: Callable[[int], bytes]
+) -> tuple[WatermarkKey, ...]:
+    """Puts a fresh key before the others, whose marks are still recognised.
+
+    Args:
+        path: The key file; made when there is none.
+        random_bytes: `secrets.token_bytes`.
+
+    Returns:
+        All keys, the fresh one first.
+
+    Raises:
+        ConfigError: The file is unusable, or holds `MAX_KEYS` already; then nothing is changed.
+        DeliveryError: It cannot be written; then nothing is changed.
+    """
+    if path.exists():
+        read_key_file(path)  # a line that is no key stays an error, and is not carried along
+    lines = rotate_key_lines(path, what=_WHAT, most=MAX_KEYS, random_bytes=random_bytes)
+    return _as_keys(lines, path)
+
+
+def _as_keys(lines: tuple[bytes, ...], path: Path) -> tuple[WatermarkKey, ...]:
+    if len(lines) > MAX_KEYS:
+        raise ConfigError(
+            f"{_WHAT} {path} holds {len(lines)} keys, and {MAX_KEYS} is the most; take out lines "
+            "whose marks need not be recognised any more, the last one is the oldest"
+        )
+    return tuple(WatermarkKey(one) for one in lines)

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from provenance.errors import ConfigError, ReadBackError
+from provenance.interfaces import KeyGroupScheme
 from provenance.types import (
     EncodedImage,
     Finding,
@@ -107,7 +108,7 @@ class MarkReader:
         object.__setattr__(self, "_schemes", tuple(as_scheme(codec) for codec in self.codecs))
 
     def read(self, raster: RasterImage, *, thorough: bool = False) -> WatermarkEvidence:
-        """What the picture says.
+        """What the picture says under our keys.
 
         PRESENT: the tag fits (or, for presence marks, enough bits do). UNREADABLE: a mark seems
         to be there but its id is lost, or a codec could not look: too small, or too flat. ABSENT:
@@ -121,14 +122,43 @@ class MarkReader:
         Raises:
             BackendUnavailableError: A codec needs a library for reading that is not installed.
         """
-        answers = []
+        return self._read(raster, (), thorough=thorough)[0]
+
+    def read_beside(
+        self, raster: RasterImage, other: Sequence[WatermarkKey], *, thorough: bool = False
+    ) -> tuple[WatermarkEvidence, WatermarkEvidence | None]:
+        """As `read`, and beside it what the picture says under other keys than ours.
+
+        Args:
+            raster: The picture.
+            other: Keys; they cost their own lines only, not a second look at the picture.
+            thorough: As for `read`.
+
+        Returns:
+            The second is None where no codec that was asked can look for both at once.
+
+        Raises:
+            BackendUnavailableError: A codec needs a library for reading that is not installed.
+        """
+        return self._read(raster, other, thorough=thorough)
+
+    def _read(
+        self, raster: RasterImage, other: Sequence[WatermarkKey], *, thorough: bool
+    ) -> tuple[WatermarkEvidence, WatermarkEvidence | None]:
+        answers: list[WatermarkEvidence] = []
+        beside: WatermarkEvidence | None = None
         for scheme in self._schemes:
             rivals = self.readings - scheme.readings(len(self.keys))
-            answer = scheme.read(raster, self.keys, thorough=thorough, rivals=rivals)
-            if answer.finding is Finding.PRESENT:
-                return answer
+            if other and isinstance(scheme, KeyGroupScheme):
+                answer, beside = scheme.read_groups(
+                    raster, (self.keys, other), thorough=thorough, rivals=rivals
+                )
+            else:
+                answer = scheme.read(raster, self.keys, thorough=thorough, rivals=rivals)
             answers.append(answer)
-        return min(answers, key=_rank)
+            if answer.finding is Finding.PRESENT:
+                return answer, beside
+        return min(answers, key=_rank), beside
 
     @property
     def readings(self) -> int:

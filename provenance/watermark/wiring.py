@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from provenance.interfaces import KeyGroupScheme
 from provenance.plugins import load_backend
 from provenance.watermark.framed import as_scheme
 from provenance.watermark.keyfile import make_key_file, read_key_file
@@ -13,8 +14,15 @@ if TYPE_CHECKING:
     from provenance.interfaces import WatermarkScheme
     from provenance.watermark.marking import MarkReader
     from provenance.watermark.payload import WatermarkKey
+    from provenance.watermark.signpost import SignpostReader
 
-__all__ = ["build_codec", "build_mark_reader", "open_codec", "open_current_key"]
+__all__ = [
+    "build_codec",
+    "build_mark_reader",
+    "build_signpost_reader",
+    "open_codec",
+    "open_current_key",
+]
 
 
 def build_codec(settings: Settings) -> WatermarkScheme:
@@ -60,6 +68,21 @@ def build_mark_reader(settings: Settings) -> MarkReader | None:
 
     if not settings.watermark.key_file and not settings.watermark_key_file.exists():
         return None
+    return MarkReader(_open_read_codecs(settings), read_key_file(settings.watermark_key_file))
+
+
+def build_signpost_reader(settings: Settings) -> SignpostReader | None:
+    """The reader of signposts, for an installation without a key; None when no codec has them.
+
+    Raises:
+        UnknownBackendError: No such codec is installed.
+    """
+    from provenance.watermark.signpost import SignpostReader
+
+    schemes = (one for one in _open_read_codecs(settings) if isinstance(one, KeyGroupScheme))
+    return next((SignpostReader(one) for one in schemes), None)
+
+
+def _open_read_codecs(settings: Settings) -> tuple[WatermarkScheme, ...]:
     names = dict.fromkeys((settings.watermark.codec, *settings.watermark.read_codecs))
-    codecs = tuple(open_codec(name) for name in names)
-    return MarkReader(codecs, read_key_file(settings.watermark_key_file))
+    return tuple(open_codec(name) for name in names)

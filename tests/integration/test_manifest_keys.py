@@ -266,3 +266,21 @@ def test_doctor_names_keys_that_do_not_belong_together(keys, tmp_path, authority
     bad = [line["name"] for line in json.loads(result.stdout) if not line["ok"]]
     assert "certificate: key belongs to the leaf" in bad
     assert "signing self-test" not in bad
+
+
+def test_rotate_names_the_fresh_key_and_those_that_are_still_read(keys, tmp_path):
+    first = json.loads(keys("rotate", "--json").stdout)
+    assert (first["retired"], first["key_file"]) == ([], str(tmp_path / "keys" / "watermark.key"))
+    second = json.loads(keys("rotate", "--json").stdout)
+    assert second["retired"] == [first["current"]]
+    told = keys("rotate").stdout
+    assert f"still read: {first['current']}" in told
+    secret = (tmp_path / "keys" / "watermark.key").read_text().split()[0]
+    assert secret not in told
+
+
+def test_rotate_never_makes_a_file_of_ones_own(keys, tmp_path, monkeypatch):
+    monkeypatch.setenv("COUNTERMARK_WATERMARK_KEY_FILE", str(tmp_path / "typo.key"))
+    with pytest.raises(ConfigError, match="does not exist"):
+        keys("rotate")
+    assert not (tmp_path / "typo.key").exists()

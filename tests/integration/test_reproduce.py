@@ -126,6 +126,20 @@ def test_an_inpainted_picture_comes_out_again(tmp_path: Path, tiny_model_factory
     assert tiny.reproducer(delivery.record.record_id).outcome is Outcome.EXACT
 
 
+def test_a_signpost_comes_out_again_whatever_the_settings_say_now(tmp_path: Path) -> None:
+    signposted = Home(
+        tmp_path,
+        COUNTERMARK_WATERMARK_CODEC="lattice",
+        COUNTERMARK_WATERMARK_SIGNPOST="acme.io/cm",
+    )
+    delivery = signposted.generate(width_px=512, height_px=512)
+    plain = Home(tmp_path)
+    assert plain.reproducer(delivery.record.record_id).outcome is Outcome.EXACT
+    signposted.parameters(delivery, signpost="no registry's name")
+    found = plain.reproducer(delivery.record.record_id)
+    assert (found.outcome, "altered" in found.reason) == (Outcome.DIFFERS, True)
+
+
 def test_an_edit_is_reproduced_after_its_parent_was_recorded(home: Home) -> None:
     parent = home.generate(seed=77)
     image = open_input(parent.asset.image.data, name="init_image")

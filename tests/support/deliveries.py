@@ -15,6 +15,7 @@ from provenance.testing.twins_generation import GradientPipeline, LuminanceCheck
 from provenance.types import GenerationRequest, MediaType
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from generator.service import GenerationService
@@ -45,9 +46,9 @@ class DeliveringHome:
         return self.service.generate(request, lambda _report: None)
 
 
-def make_home(folder: Path) -> DeliveringHome:
-    """A fresh installation in `folder`."""
-    settings = load_settings(environ={}, home=folder)
+def make_home(folder: Path, environ: Mapping[str, str] | None = None) -> DeliveringHome:
+    """A fresh installation in `folder`, with settings from `environ` alone."""
+    settings = load_settings(environ=environ or {}, home=folder)
     studio = Studio(GradientPipeline(), LuminanceChecker())
     service = replace(build_generator(settings).service, open_studio=lambda _name: studio)
     return DeliveringHome(settings, service)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,12 +38,12 @@ from provenance.watermark.codecs.lattice_lines import Lines
 from provenance.watermark.codecs.lattice_magnitudes import MagnitudeMap
 from provenance.watermark.codecs.lattice_plane import SearchedPlane
 from provenance.watermark.codecs.lattice_reading import WORDS_COUNTED, Attempts, Reading, read_lines
-from provenance.watermark.codecs.lattice_search import Search
+from provenance.watermark.codecs.lattice_search import Match, Search
 from provenance.watermark.codecs.lattice_spectrum import Spectrum
 from provenance.watermark.payload import make_word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from provenance.types import RecordId, WatermarkPayload
     from provenance.watermark.payload import WatermarkKey
@@ -64,6 +65,58 @@ class _Found:
     key: WatermarkKey
     geometry: Geometry
     region: MarkRegion
+
+
+@dataclass(slots=True)
+class _Hunt:
+    """What is looked for: one mark of each group of keys. The first group's ends it.
+
+    Another group's never does: anyone can write a signpost, and it must hide no mark.
+
+    Attributes:
+        groups: Keys, most important first.
+        attempts: Of each group, counted apart: what one reads does not depend on the others.
+        best: What was found of each group.
+    """
+
+    groups: Sequence[Sequence[WatermarkKey]]
+    attempts: tuple[Attempts, ...]
+    best: list[_Found | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.best = [None] * len(self.groups)
+
+    def wanted(self) -> Iterator[tuple[int, WatermarkKey]]:
+        """Groups and their keys, of which no mark is found yet when their turn comes."""
+        for group, keys in enumerate(self.groups):
+            for key in keys:
+                if self.found(group) is None:
+                    yield group, key
+
+    def found(self, group: int) -> _Found | None:
+        """The mark of a group; None while it isn't found."""
+        best = self.best[group]
+        return None if best is None or best.reading.record_id is None else best
+
+    def read(
+        self,
+        lines: Lines,
+        group: int,
+        key: WatermarkKey,
+        geometry: Geometry,
+        region: MarkRegion,
+        *,
+        plane: SearchedPlane | None = None,
+    ) -> None:
+        """Reads lines under a key and keeps the best; a plane tells where in a region it is."""
+        reading = read_lines(lines, make_carrier(key), key, self.attempts[group])
+        best = self.best[group]
+        if best is not None and reading.rank <= best.reading.rank:
+            return
+        if plane is not None:
+            part = plane.locate(reading, geometry, key) or plane.whole
+            region = _inside(region, part)
+        self.best[group] = _Found(reading, key, geometry, region)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,47 +194,49 @@ class LatticeCodec:
         PRESENT: the tag fits. UNREADABLE: pilots of a key are there beyond doubt, but no id; or
         the picture is constant or too small to look. ABSENT: looked properly, found nothing.
         """
-        if min(image.width_px, image.height_px) < _LEAST_READ_PX:
-            return self._unreadable(
-                f"{image.width_px}x{image.height_px} pixels are too few to look for a mark"
-            )
-        if float(scaled_luma(image, 64).std()) < _FLAT_LEVELS:
-            return self._unreadable("the picture is one flat colour: it can show no mark")
-        attempts = Attempts(rivals=rivals)
-        best: _Found | None = None
-        for found in self._look(image, keys, attempts, thorough=thorough):
-            if best is None or found.reading.rank > best.reading.rank:
-                best = found
-            if best.reading.record_id is not None:
-                break
-        if thorough and best is not None and best.geometry == Geometry():
-            best = _narrowed(best, image)
-        return self._answer(best, attempts)
+        (answer,) = self.read_groups(image, (keys,), thorough=thorough, rivals=rivals)
+        return answer
 
-    def _look(
+    def read_groups(
         self,
         image: RasterImage,
-        keys: Sequence[WatermarkKey],
-        attempts: Attempts,
+        groups: Sequence[Sequence[WatermarkKey]],
         *,
-        thorough: bool,
-    ) -> Iterator[_Found]:
-        """Yields readings, the cheapest and the most likely first."""
+        thorough: bool = False,
+        rivals: int = 0,
+    ) -> tuple[WatermarkEvidence, ...]:
+        """As `read`, for several parties' keys at once; see `interfaces.KeyGroupScheme`."""
+        problem = _problem_of(image)
+        if problem is not None:
+            return (self._unreadable(problem),) * len(groups)
+        hunt = _Hunt(groups, tuple(Attempts(rivals=rivals) for _ in groups))
+        self._look(image, hunt, thorough=thorough)
+        best = [_narrowed(one, image) if thorough and one else one for one in hunt.best]
+        return tuple(
+            self._answer(one, attempts) for one, attempts in zip(best, hunt.attempts, strict=True)
+        )
+
+    def _look(self, image: RasterImage, hunt: _Hunt, *, thorough: bool) -> None:
+        """Looks in one place after another, the cheapest first, until the leader is found."""
         deadline = time.thread_time() + self.budget_s
         whole = MarkRegion(0, 0, image.width_px, image.height_px)
-        yield from _look_direct(image, keys, attempts, whole)
+        _look_direct(image, hunt, whole)
+        if hunt.found(0):
+            return
         frame = find_frame(image)
         if frame != whole:
-            yield from _look_direct(image, keys, attempts, frame)
-        if not thorough:
+            _look_direct(image, hunt, frame)
+        if not thorough or hunt.found(0):
             return
-        yield from _look_everywhere(image, keys, attempts, frame, deadline)
+        _look_everywhere(image, hunt, frame, deadline)
+        if hunt.found(0):
+            return
         cells = [one for one in find_cells(image) if _may_carry(one)]
-        for cell in cells:
-            yield from _look_direct(image, keys, attempts, cell)
-        for cell in cells:
-            if time.thread_time() < deadline:
-                yield from _look_everywhere(image, keys, attempts, cell, deadline)
+        for look in (_look_direct, partial(_look_everywhere, deadline=deadline)):
+            for cell in cells:
+                if hunt.found(0) or time.thread_time() > deadline:
+                    return
+                look(image, hunt, cell)
 
     def _answer(self, best: _Found | None, attempts: Attempts) -> WatermarkEvidence:
         if best is None:
@@ -237,37 +292,45 @@ def _cut(image: RasterImage, region: MarkRegion) -> RasterImage:
     return RasterImage(image.pixels[rows, columns])
 
 
-def _look_direct(
-    image: RasterImage, keys: Sequence[WatermarkKey], attempts: Attempts, region: MarkRegion
-) -> Iterator[_Found]:
+def _problem_of(image: RasterImage) -> str | None:
+    """Why no mark can be looked for; None when one can."""
+    if min(image.width_px, image.height_px) < _LEAST_READ_PX:
+        return f"{image.width_px}x{image.height_px} pixels are too few to look for a mark"
+    if float(scaled_luma(image, 64).std()) < _FLAT_LEVELS:
+        return "the picture is one flat colour: it can show no mark"
+    return None
+
+
+def _look_direct(image: RasterImage, hunt: _Hunt, region: MarkRegion) -> None:
     spectrum = folded_spectrum(_cut(image, region))
-    for key in keys:
+    for group, key in hunt.wanted():
         carrier = make_carrier(key)
         lines = Lines(pick_lines(spectrum, carrier.points), pick_lines(spectrum, carrier.empty))
-        yield _Found(read_lines(lines, carrier, key, attempts), key, Geometry(), region)
+        hunt.read(lines, group, key, Geometry(), region)
 
 
-def _look_everywhere(
-    image: RasterImage,
-    keys: Sequence[WatermarkKey],
-    attempts: Attempts,
-    region: MarkRegion,
-    deadline: float,
-) -> Iterator[_Found]:
+def _look_everywhere(image: RasterImage, hunt: _Hunt, region: MarkRegion, deadline: float) -> None:
+    """Searches for the leader; the other groups' marks only where it was found."""
     plane = SearchedPlane(_cut(image, region))
     spectrum, magnitudes = Spectrum(plane.white), MagnitudeMap(plane.white)
-    for key in keys:
-        search = Search(spectrum, magnitudes, make_carrier(key), attempts)
-        for match in search.run(lambda: time.thread_time() > deadline):
-            lines = search.lines(match.geometry)
-            reading = read_lines(lines, make_carrier(key), key, attempts)
-            where = plane.locate(reading, match.geometry, key) or plane.whole
-            yield _Found(reading, key, match.geometry, _inside(region, where))
+    for group, key in hunt.wanted():
+        search = Search(spectrum, magnitudes, make_carrier(key), hunt.attempts[group])
+        leader = hunt.found(0)
+        if group == 0:
+            matches: Iterable[Match] = search.run(lambda: time.thread_time() > deadline)
+        else:
+            matches = () if leader is None else (Match(0.0, leader.geometry),)
+        for match in matches:
+            hunt.read(search.lines(match.geometry), group, key, match.geometry, region, plane=plane)
+            if hunt.found(group):
+                break
 
 
 def _narrowed(found: _Found, image: RasterImage) -> _Found:
     """The same, with the part of a picture put together from several that carries the mark."""
-    if found.reading.record_id is None or not find_cells(_cut(image, found.region)):
+    if found.geometry != Geometry() or found.reading.record_id is None:
+        return found
+    if not find_cells(_cut(image, found.region)):
         return found
     plane = SearchedPlane(_cut(image, found.region))
     # Direct reading counts from the corner of the picture, the plane from its middle.

@@ -20,6 +20,7 @@ from provenance.types import (
     Origin,
     RecordId,
     RegistryEvidence,
+    SignpostEvidence,
     SourceFailure,
     Verdict,
     WatermarkEvidence,
@@ -42,6 +43,7 @@ def verdict() -> Verdict:
             ),
             region=MarkRegion(1, 2, 30, 40),
         ),
+        SignpostEvidence(Finding.PRESENT, "A signpost.", "acme.io/cm", 1e-9),
         RegistryEvidence(Finding.ABSENT, "No record."),
         MetadataEvidence(Finding.PRESENT, "A label.", tool="x", detail={"steps": 20}),
         SourceFailure("other", "It broke."),
@@ -78,6 +80,7 @@ def test_view_has_the_promised_fields_and_reads_back() -> None:
     assert [item["source"] for item in dumped["evidence"]] == [
         "c2pa",
         "watermark",
+        "signpost",
         "registry",
         "metadata",
         "other",

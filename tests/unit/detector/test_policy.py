@@ -31,6 +31,7 @@ from provenance.types import (
     RegistryEvidence,
     SignerTrust,
     SigningTime,
+    SignpostEvidence,
     SourceClaim,
     SourceFailure,
     Verdict,
@@ -92,6 +93,7 @@ def label(claim: SourceClaim, *, signed_by: str | None = None) -> MetadataEviden
 
 
 UNLISTED = SignerTrust.UNTRUSTED
+SIGNPOST = SignpostEvidence(Finding.PRESENT, "a signpost", "acme.io/cm", 1e-9)
 AI, PARTLY, CAPTURE, HUMAN = (
     SourceClaim.FULLY_AI,
     SourceClaim.PARTLY_AI,
@@ -128,6 +130,19 @@ CASES: list[tuple[str, list[Evidence], Origin, Assurance]] = [
         [manifest(CAPTURE, signer=SignerTrust.REVOKED)],
         Origin.UNKNOWN,
         Assurance.NONE,
+    ),
+    ("a signpost", [SIGNPOST], Origin.MACHINE_MADE, Assurance.HINT),
+    (
+        "a signpost contradicts no camera",
+        [SIGNPOST, manifest(CAPTURE)],
+        Origin.CAPTURE_CLAIMED,
+        Assurance.SIGNED_TRUSTED,
+    ),
+    (
+        "a signpost does not outweigh an edit",
+        [SIGNPOST, manifest(PARTLY)],
+        Origin.MACHINE_EDITED,
+        Assurance.SIGNED_TRUSTED,
     ),
     ("unbound AI claim", [broken_manifest()], Origin.UNKNOWN, Assurance.NONE),
     ("unbound capture claim", [broken_manifest(CAPTURE)], Origin.UNKNOWN, Assurance.NONE),
@@ -329,6 +344,12 @@ EVIDENCE = st.one_of(
         reason=st.just("mark"),
         record_id=RECORDS,
         key_id=st.sampled_from([None, "k1"]),
+    ),
+    st.builds(
+        SignpostEvidence,
+        finding=FINDINGS,
+        reason=st.just("signpost"),
+        registry=st.sampled_from([None, "acme.io/cm"]),
     ),
     st.builds(
         RegistryEvidence,

@@ -21,9 +21,11 @@ from provenance.testing.sources import picture_candidate
 from provenance.types import Finding, MarkGeometry, MarkRegion, WatermarkEvidence
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from provenance.types import RasterImage
+    from provenance.watermark.payload import WatermarkKey
 
 FOUND = WatermarkEvidence(
     Finding.PRESENT,
@@ -42,10 +44,13 @@ class FakeReader:
 
     searched: list[bool] = field(default_factory=list)
 
-    def read(self, raster: RasterImage, *, thorough: bool = False) -> WatermarkEvidence:
-        del raster
+    def read_beside(
+        self, raster: RasterImage, other: Sequence[WatermarkKey], *, thorough: bool = False
+    ) -> tuple[WatermarkEvidence, None]:
+        del raster, other
         self.searched.append(thorough)
-        return FOUND if thorough else WatermarkEvidence(Finding.ABSENT, "no mark", "lattice")
+        absent = WatermarkEvidence(Finding.ABSENT, "no mark", "lattice")
+        return (FOUND if thorough else absent), None
 
 
 def answer(search: Depth, depth: Depth) -> tuple[FakeReader, WatermarkEvidence]:

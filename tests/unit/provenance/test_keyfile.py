@@ -5,8 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from provenance.errors import ConfigError
-from provenance.watermark.keyfile import make_key_file, read_key_file
+from provenance.errors import ConfigError, DeliveryError
+from provenance.watermark.keyfile import (
+    MAX_KEYS,
+    make_key_file,
+    read_key_file,
+    rotate_key_file,
+)
+from provenance.watermark.payload import WatermarkKey
 
 
 def count_up(n: int) -> bytes:
@@ -70,3 +76,73 @@ def test_processes_that_start_together_agree_on_one_key(tmp_path: Path) -> None:
 
 def make_and_read(path: Path) -> str:
     return make_key_file(path, random_bytes=secrets.token_bytes)[0].key_id
+
+
+# -- rotation ------------------------------------------------------------------------------------
+
+
+def rotate(path: Path) -> tuple[WatermarkKey, ...]:
+    return rotate_key_file(path, random_bytes=secrets.token_bytes)
+
+
+def test_rotation_puts_a_fresh_key_before_the_old_ones(tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "watermark.key"
+    (first,) = rotate(path)
+    second, retired = rotate(path)
+    assert retired == first != second
+    assert read_key_file(path) == (second, first)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_rotation_ends_at_the_limit_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "watermark.key"
+    path.write_text("".join(f"{number:064x}\n" for number in range(MAX_KEYS)))
+    path.chmod(0o600)
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="15 is the most; take out a line"):
+        rotate(path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_of_too_many_keys_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "watermark.key"
+    path.write_text("".join(f"{number:064x}\n" for number in range(MAX_KEYS + 1)))
+    path.chmod(0o600)
+    with pytest.raises(ConfigError, match="holds 16 keys"):
+        read_key_file(path)
+
+
+def test_rotation_refuses_what_reading_refuses(tmp_path: Path) -> None:
+    path = tmp_path / "watermark.key"
+    path.write_text("aa" * 4)
+    path.chmod(0o600)
+    with pytest.raises(ConfigError, match="has 4 bytes"):
+        rotate(path)
+    assert path.read_text() == "aa" * 4
+
+
+def test_rotation_goes_through_a_link(tmp_path: Path) -> None:
+    (first,) = make_key_file(tmp_path / "secret" / "k", random_bytes=count_up)
+    link = tmp_path / "watermark.key"
+    link.symlink_to(tmp_path / "secret" / "k")
+    rotate(link)
+    assert link.is_symlink()
+    assert read_key_file(tmp_path / "secret" / "k")[1] == first
+
+
+def test_a_folder_that_cannot_be_made_is_our_error(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("a file in the way")
+    with pytest.raises(DeliveryError, match="cannot be"):
+        rotate(tmp_path / "keys" / "watermark.key")
+
+
+def test_no_key_is_lost_when_several_rotate_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "watermark.key"
+    with ProcessPoolExecutor(4) as pool:
+        made = list(pool.map(_rotate, [path] * 8))
+    assert sorted(made) == sorted(key.key_id for key in read_key_file(path))
+
+
+def _rotate(path: Path) -> str:
+    return rotate(path)[0].key_id
