@@ -2,7 +2,9 @@
 # NOTE: torch, diffusers and transformers annotate only some of their functions.
 """Puts the trained parts together as the folder that ships.
 
-Usage: ``python -m generator.embedded.training.export VAE_RUN LATENTS TEXT_RUN RUN MODEL``
+Usage: ``python -m generator.embedded.training.export VAE_RUN LATENTS TEXT_RUN RUN... MODEL``
+
+Several runs are averaged with each other.
 """
 
 from __future__ import annotations
@@ -10,11 +12,15 @@ from __future__ import annotations
 import argparse
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from generator.embedded.training.architecture import make_tokenizer, save_pipeline
 from generator.embedded.training.encode import load_average, normalise, read_statistics
 from generator.embedded.training.train_denoiser import load_denoiser
 from generator.embedded.training.train_text import load_text_encoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["digest_weights", "export"]
 
@@ -27,7 +33,9 @@ def digest_weights(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def export(*, autoencoder_run: Path, latents: Path, text: Path, run: Path, target: Path) -> None:
+def export(
+    *, autoencoder_run: Path, latents: Path, text: Path, runs: Sequence[Path], target: Path
+) -> None:
     """Saves averaged denoiser, text encoder and normalised autoencoder to ``target``."""
     tokenizer = make_tokenizer(target / "tokenizer")
     autoencoder = load_average(autoencoder_run)
@@ -36,7 +44,7 @@ def export(*, autoencoder_run: Path, latents: Path, text: Path, run: Path, targe
         target,
         autoencoder=autoencoder.eval(),
         text_encoder=load_text_encoder(text, tokenizer),
-        unet=load_denoiser(run),
+        unet=load_denoiser(*runs),
     )
     print(f"weights {digest_weights(target)}")
 
@@ -47,14 +55,14 @@ def main() -> None:
     parser.add_argument("autoencoder", type=Path)
     parser.add_argument("latents", type=Path)
     parser.add_argument("text", type=Path)
-    parser.add_argument("denoiser", type=Path)
+    parser.add_argument("denoisers", type=Path, nargs="+")
     parser.add_argument("target", type=Path)
     options = parser.parse_args()
     export(
         autoencoder_run=options.autoencoder,
         latents=options.latents,
         text=options.text,
-        run=options.denoiser,
+        runs=options.denoisers,
         target=options.target,
     )
 

@@ -5,7 +5,7 @@
 First on scenes of half the side, where a step costs a quarter and words, colours and places are
 learnt; then on scenes of the delivered size, starting with the weights of the first run.
 
-Usage: ``python -m generator.embedded.training.train_denoiser SCENES LATENTS RUN [--start RUN]``
+Usage: ``python -m generator.embedded.training.train_denoiser SCENES LATENTS RUN [--start RUN...]``
 """
 
 from __future__ import annotations
@@ -58,11 +58,27 @@ _FILLER_SHARE = 0.1
 _SUBJECT_WEIGHT = 6.0
 # Subjects of many parts, or of thin ones, are drawn ragged long after a tent looks like a tent:
 # they come up more often than others.
-_HARD_SUBJECTS = {Thing.HOUSE: 3.0, Thing.FLOWER: 2.0, Thing.BOAT: 2.0}
+_HARD_SUBJECTS = {Thing.HOUSE: 3.0, Thing.FLOWER: 2.0, Thing.BOAT: 3.0}
 
 
-def load_denoiser(run: Path) -> UNet2DConditionModel:
-    """Loads the averaged weights of `train`'s checkpoint, or a diffusers folder."""
+def load_denoiser(*runs: Path) -> UNet2DConditionModel:
+    """Loads the averaged weights of `train`'s checkpoints, or of diffusers folders.
+
+    Weights of several runs, each of which began where another ended, are averaged with each other:
+    what each run learnt by chance cancels out.
+
+    Source: Wortsman et al., "Model soups", ICML 2022.
+    """
+    first, *others = (_load_one(run) for run in runs)
+    weights = [one.state_dict() for one in (first, *others)]
+    if others:
+        first.load_state_dict(
+            {name: torch.stack([some[name] for some in weights]).mean(0) for name in weights[0]}
+        )
+    return first
+
+
+def _load_one(run: Path) -> UNet2DConditionModel:
     if (run / "config.json").exists():
         exported: UNet2DConditionModel = UNet2DConditionModel.from_pretrained(
             run, local_files_only=True
@@ -193,7 +209,7 @@ class Plan:
     pool: Path
     latents: Path
     run: Path
-    start: Path | None
+    start: tuple[Path, ...]
     text: Path | None
     steps: int
     rate: float
@@ -205,9 +221,9 @@ class Plan:
 class _Trainee:
     """The denoiser in training with everything a checkpoint holds."""
 
-    def __init__(self, run: Path, start: Path | None) -> None:
+    def __init__(self, run: Path, start: Sequence[Path]) -> None:
         self._path = run / "checkpoint.pt"
-        self.model = make_unet() if start is None else load_denoiser(start)
+        self.model = load_denoiser(*start) if start else make_unet()
         self.model.train().requires_grad_(requires_grad=True)
         # On a processor plain attention trains a fifth faster than the fused kernels.
         self.model.set_attn_processor(AttnProcessor())
@@ -289,7 +305,13 @@ def main() -> None:
     parser.add_argument("pool", type=Path)
     parser.add_argument("latents", type=Path)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--start", type=Path, help="run whose averaged weights to begin with")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="runs whose averaged weights to begin with",
+    )
     parser.add_argument("--text", type=Path, help="run of train_text, if it is another")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--rate", type=float, default=8e-4, help="peak learning rate")
@@ -297,6 +319,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
+    options.start = tuple(options.start)
     run_workers(train, Plan(**vars(options)), workers=options.workers)
 
 
