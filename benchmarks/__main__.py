@@ -10,6 +10,7 @@ BENCHMARKS = (
     "benchmarks.watermark",
     "benchmarks.watermark.null",
     "benchmarks.watermark.security",
+    "benchmarks.watermark.speed",
     "benchmarks.delivery",
     "benchmarks.marking_overhead",
 )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).parents[2]
 _JUDGED = ("provenance/watermark", "benchmarks/watermark")
-_SHOWN = {"report.py", "html.py", "run.py"}
+_SHOWN = {"report.py", "html.py", "run.py", "speed.py"}
 """Files that put figures on paper and change none."""
 
 
@@ -79,12 +79,7 @@ def run_all(
     """
     missing = {key: task for key, task in tasks.items() if key not in journal.done}
     print(f"{len(tasks) - len(missing)} of {len(tasks)} pieces are done already", flush=True)
-    context = get_context("spawn")
-    turn = context.Value("i", 0)
-    # Read by the numeric libraries when they are loaded, so it must stand before a process starts.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
-    with ProcessPoolExecutor(workers, context, _stay_on_one_core, (turn,)) as pool:
+    with one_core_pool(workers) as pool:
         running = {pool.submit(work, *task): key for key, task in missing.items()}
         try:
             for number, future in enumerate(as_completed(running), len(tasks) - len(missing) + 1):
@@ -95,6 +90,15 @@ def run_all(
             pool.shutdown(cancel_futures=True)
             raise
     return {key: journal.done[key] for key in tasks}
+
+
+def one_core_pool(workers: int) -> ProcessPoolExecutor:
+    """Processes of one core and one thread each."""
+    context = get_context("spawn")
+    # Read by the numeric libraries when they are loaded, so it must stand before a process starts.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    return ProcessPoolExecutor(workers, context, _stay_on_one_core, (context.Value("i", 0),))
 
 
 def _stay_on_one_core(turn: Any) -> None:
