@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
     from generator.pipelines.rendering import DiffusersPipeline
 
-__all__ = ["MemorySaving", "WeightFormats", "load_pipeline", "peek_defaults"]
+__all__ = ["BUNDLED_DEFAULTS", "MemorySaving", "WeightFormats", "load_pipeline", "peek_defaults"]
 
 BUNDLED_NAME = "countermark-bundled"
 """What records call the bundled model; the name of its folder would say nothing."""
 
 
-BUNDLED_DEFAULTS = RenderDefaults(steps=20, guidance=4.0, side_px=512, multiple_px=16)
+BUNDLED_DEFAULTS = RenderDefaults(steps=20, guidance=2.0, side_px=512, multiple_px=16)
 """What its card says suits it: it was measured so, and its autoencoder shrinks by 16."""
 
 

@@ -35,6 +35,7 @@ from generator.embedded.training.export import digest_weights
 from generator.embedded.training.recognise import shows_subject
 from generator.embedded.training.scenes import draw_scene
 from generator.embedded.training.train_autoencoder import fresh_scenes, measure_psnr
+from generator.pipelines.diffusers import BUNDLED_DEFAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,8 +192,8 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--prompts", type=int, default=100)
     parser.add_argument("--scenes", type=int, default=300)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--guidance", type=float, default=5.0)
+    parser.add_argument("--steps", type=int, default=BUNDLED_DEFAULTS.steps)
+    parser.add_argument("--guidance", type=float, default=BUNDLED_DEFAULTS.guidance)
     parser.add_argument("--side", type=int, default=512, help="pixels")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
