@@ -145,11 +145,20 @@ def decode_image(
         ImageTooLargeError: Too many bytes or pixels.
         ImageDecodeError: Truncated or corrupt.
     """
-    return _decode(data, name=name, limits=limits)[0]
+    return _decode(data, name=name, limits=limits).raster
 
 
-def _decode(data: bytes, *, name: str, limits: ImageLimits) -> tuple[RasterImage, int]:
-    """The first frame, and how many there are; raises as `decode_image`."""
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The first frame, how many there are, and `Candidate.alpha_bits`."""
+
+    raster: RasterImage
+    frames: int
+    alpha_bits: bytes | None
+
+
+def _decode(data: bytes, *, name: str, limits: ImageLimits) -> _Frame:
+    """The first frame; raises as `decode_image`."""
     _check_length(len(data), name, limits)
     media_type = sniff_media_type(data)
     if media_type is None:
@@ -168,13 +177,14 @@ def _decode(data: bytes, *, name: str, limits: ImageLimits) -> tuple[RasterImage
         return _open_frame(bare, name, limits)
 
 
-def _open_frame(data: bytes, name: str, limits: ImageLimits) -> tuple[RasterImage, int]:
+def _open_frame(data: bytes, name: str, limits: ImageLimits) -> _Frame:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             _check_pixels(opened.size, name, limits)
             frames = int(getattr(opened, "n_frames", 1))
             opened.seek(0)
-            return RasterImage(_to_rgb(ImageOps.exif_transpose(opened))), frames
+            raster = RasterImage(_to_rgb(ImageOps.exif_transpose(opened)))
+            return _Frame(raster, frames, _alpha_bits(opened))
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(
             f"{name} declares more pixels than can be decoded safely; the limit is "
@@ -190,6 +200,13 @@ def _open_frame(data: bytes, name: str, limits: ImageLimits) -> tuple[RasterImag
         ) from error
     except MemoryError as error:
         raise ImageTooLargeError(f"{name} does not fit into memory when decoded") from error
+
+
+def _alpha_bits(image: Image.Image) -> bytes | None:
+    if image.mode not in ("RGBA", "LA"):
+        return None
+    alpha = np.asarray(image.getchannel("A"), dtype=np.uint8)
+    return np.packbits(alpha.T & 1).tobytes()
 
 
 def convert_pillow(image: Image.Image) -> RasterImage:
@@ -355,11 +372,10 @@ def open_candidate(data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMI
         raise UnsupportedMediaTypeError(
             f"{name} {what}; give a PNG, JPEG, WebP, GIF, TIFF, AVIF or HEIF file"
         )
-    raster: RasterImage | None = None
-    frames = 1
+    frame: _Frame | None = None
     problem: str | None = None
     try:
-        raster, frames = _decode(data, name=name, limits=limits)
+        frame = _decode(data, name=name, limits=limits)
     except (ImageDecodeError, UnsupportedMediaTypeError) as error:
         problem = str(error)
     return Candidate(
@@ -367,10 +383,11 @@ def open_candidate(data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMI
         data=data,
         sha256=hashlib.sha256(data).hexdigest(),
         media_type=media_type,
-        raster=raster,
+        raster=None if frame is None else frame.raster,
         decode_problem=problem,
-        pixel_sha256=None if raster is None else hash_pixels(raster),
-        frames=frames,
+        pixel_sha256=None if frame is None else hash_pixels(frame.raster),
+        frames=1 if frame is None else frame.frames,
+        alpha_bits=None if frame is None else frame.alpha_bits,
     )
 
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from detector.evidence.settings import read_settings
 from provenance.types import SourceClaim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["claim_of_prompt", "claim_of_workflow"]
+    from provenance.types import GenerationSettings
+
+__all__ = ["claim_of_prompt", "claim_of_workflow", "enlarges_only", "settings_of_prompt"]
 
 _PICTURE_INPUTS = frozenset({"latent_image", "latent", "samples", "pixels", "image", "images"})
 """Inputs along which pixels and latents flow to a sampler; conditioning comes by others."""
@@ -100,6 +103,66 @@ def _claim_of_types(types: Sequence[str]) -> SourceClaim:
     # A graph without a sampler may only crop or scale a photograph.
     sampled = any("sampler" in name.lower() for name in types)
     return SourceClaim.FULLY_AI if sampled else SourceClaim.POSSIBLY_AI
+
+
+def enlarges_only(nodes: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether the graph that ran has no sampler, and a node that enlarges a picture by a model."""
+    kinds = [str(node["class_type"]).lower() for node in nodes.values()]
+    return not any("sampler" in kind for kind in kinds) and any("upscale" in kind for kind in kinds)
+
+
+_SETTINGS = frozenset(
+    {
+        "steps",
+        "cfg",
+        "seed",
+        "noise_seed",
+        "sampler_name",
+        "scheduler",
+        "denoise",
+        "ckpt_name",
+        "unet_name",
+    }
+)
+_MAX_TEXT_STEPS = 8
+"""Nodes between a sampler and the text of its prompt; a few in real graphs."""
+
+
+def settings_of_prompt(nodes: Mapping[str, Mapping[str, Any]]) -> GenerationSettings | None:
+    """The settings of the graph that ran; of several samplers, the first one's.
+
+    Args:
+        nodes: Node by key; each with a ``class_type``.
+    """
+    values: dict[str, object] = {}
+    for node in nodes.values():
+        kind = str(node["class_type"]).lower()
+        # Other nodes have widths and heights too, of crops and of conditioning.
+        wanted = _SETTINGS | ({"width", "height"} if "latent" in kind else set())
+        for name, value in _inputs(node).items():
+            if name in wanted and isinstance(value, int | float | str):
+                values.setdefault(name, value)
+        for name, field in (("positive", "prompt"), ("negative", "negative_prompt")):
+            text = _text_behind(node, name, nodes)
+            if text:
+                values.setdefault(field, text)
+    return read_settings(values)
+
+
+def _text_behind(
+    node: Mapping[str, Any], name: str, nodes: Mapping[str, Mapping[str, Any]]
+) -> str | None:
+    """The text that a sampler's conditioning was made from, along the first link of each node."""
+    for _ in range(_MAX_TEXT_STEPS):
+        links = dict(_links(node))
+        source = links.get(name) or links.get("conditioning") or links.get("text")
+        if source is None:
+            break
+        node, name = nodes.get(source, {}), "conditioning"
+        text = _inputs(node).get("text")
+        if isinstance(text, str):
+            return text
+    return None
 
 
 # -- one node ----------------------------------------------------------------------------------

@@ -96,9 +96,9 @@ def test_a_compressed_text_bomb_stops_at_the_limit() -> None:
 def test_thousands_of_bombs_cost_no_more_than_a_few() -> None:
     """Each unpacks to the limit of one text; once 4 000 of them unpacked to 16 GB."""
     bomb = chunk(b"zTXt", b"Key\0\0" + zlib.compress(bytes(MAX_TEXT_BYTES + 1)))
-    start = time.monotonic()
+    start = time.process_time()
     found = read_metadata(png(*[bomb] * 1000), MediaType.PNG)
-    assert time.monotonic() - start < 1.0
+    assert time.process_time() - start < 1.0
     assert found.texts == []
     assert "PNG zTXt is too long to read" in found.problems
 
@@ -117,9 +117,9 @@ def test_thousands_of_bombs_cost_no_more_than_a_few() -> None:
     ids=["empty IDAT", "fill bytes", "sub-blocks of one byte", "elements"],
 )
 def test_files_made_to_be_slow_are_not(data: bytes, media_type: MediaType) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     read_signals(read_metadata(data, media_type))
-    assert time.monotonic() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 def test_comment_behind_fill_bytes_is_read() -> None:
