@@ -64,21 +64,19 @@ def china_aigc_label(signals: Signals) -> Iterator[MetadataEvidence]:
     Source: GB 45438-2025 §5.2 and annex E; TC260 practice guide on metadata.
     """
     candidates = [
-        (f"{place} TC260:AIGC", item.value, None)
+        (f"{place} TC260:AIGC", parse_json_object(item.value))
         for place, item in signals.xmp
         if item.namespace == TC260 and item.name == "AIGC"
     ]
     candidates += [
-        (text.place, text.text, text.json)
+        (text.place, text.json)
         for text in signals.texts
         if text.key in ("AIGC", "UserComment", "ImageDescription", "Comment", "")
     ]
-    for place, value, parsed in candidates:
-        label = parsed or parse_json_object(value)
-        if label is not None and isinstance(label.get("AIGC"), dict):
-            label = label["AIGC"]
-        if label is not None and "ContentProducer" in label:
-            yield _describe(label, place)
+    for place, label in candidates:
+        inner = None if label is None else label.get("AIGC", label)
+        if isinstance(inner, dict) and "ContentProducer" in inner:
+            yield _describe(inner, place)
 
 
 def _describe(label: Mapping[str, Any], place: str) -> MetadataEvidence:

@@ -175,11 +175,11 @@ def _read_position(block: bytes, order: str, pointer: bytes) -> str | None:
 def _degrees(raw: bytes, order: str) -> float | None:
     if len(raw) != 24:
         return None
-    parts = struct.unpack(f"{order}6I", raw)
+    parts: tuple[int, ...] = struct.unpack(f"{order}6I", raw)
     if not all(parts[1::2]):
         return None
     return sum(
-        above / below / 60**power
+        above / below / 60.0**power
         for power, (above, below) in enumerate(zip(parts[::2], parts[1::2], strict=True))
     )
 

@@ -96,9 +96,9 @@ def _number(value: object) -> float | None:
 def _whole(value: object) -> int | None:
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,20}", value.strip()):
         value = int(value)
-    # Seeds have up to 64 bits.
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return int(value) if is_whole and abs(value) < 2**64 else None  # type: ignore[call-overload]
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if abs(value) < 2**64 else None  # Seeds have up to 64 bits.
 
 
 def _word(value: object) -> str | None:

@@ -70,6 +70,12 @@ def _below_full_strength(member: str) -> Callable[[Object], bool]:
     return test
 
 
+_EASY_DIFFUSION = (
+    ("use_stable_diffusion_model",),
+    ("Stable Diffusion model", "Negative Prompt"),
+)
+"""Names of its requests' fields, and the names that it shows to people."""
+
 _PROGRAMS = (
     _JsonProgram(
         "SwarmUI",
@@ -119,13 +125,6 @@ def json_programs(signals: Signals) -> Iterator[MetadataEvidence]:
                     settings=read_settings(data),
                 )
                 break
-
-
-_EASY_DIFFUSION = (
-    ("use_stable_diffusion_model",),
-    ("Stable Diffusion model", "Negative Prompt"),
-)
-"""Names of its requests' fields, and the names that it shows to people."""
 
 
 def easy_diffusion_fields(signals: Signals) -> Iterator[MetadataEvidence]:

@@ -337,7 +337,7 @@ def test_personal_data_of_real_files_is_never_repeated() -> None:
         "generators/a1111_jpeg.jpg": ["hatsune"],
         "generators/novelai_signed.webp": ["hatsune"],
         "camera/nikon_p6000_gps_a.jpg": ["43.", "COOLPIX"],
-        "camera/photoshop_elements_no_camera.jpg": ["opyright"],
+        "camera/photoshop_elements_no_camera.jpg": ["©"],
     }
     for name, words in secrets.items():
         shown = repr(collect(DATA / name))
@@ -347,8 +347,12 @@ def test_personal_data_of_real_files_is_never_repeated() -> None:
 @needs_data
 def test_novelai_signature_is_verified_and_dies_with_one_pixel() -> None:
     path = DATA / "generators" / "novelai_signed.webp"
-    (evidence,) = collect(path)
-    assert evidence.signed_by == "NovelAI"
+    exif, alpha = collect(path)
+    assert (exif.signed_by, alpha.signed_by) == ("NovelAI", "NovelAI")
+    assert (exif.place, alpha.place) == (
+        "WebP EXIF UserComment",
+        "lowest bits of alpha (stealth_pngcomp)",
+    )
     candidate = open_candidate(path.read_bytes(), name=path.name)
     assert candidate.raster is not None
     comment = json.loads(_user_comment(path))
@@ -380,6 +384,6 @@ def test_a_picture_without_labels_is_absent_and_an_unknown_kind_unreadable() -> 
     plain = Candidate("x", b"\xff\xd8\xff\xd9", "0" * 64, MediaType.JPEG, None)
     (evidence,) = MetadataSource().collect(plain)
     assert evidence.finding is Finding.ABSENT
-    heif = Candidate("x", b"x", "0" * 64, MediaType.HEIF, None)
-    (evidence,) = MetadataSource().collect(heif)
+    bitmap = Candidate("x", b"BM", "0" * 64, MediaType.BMP, None)
+    (evidence,) = MetadataSource().collect(bitmap)
     assert evidence.finding is Finding.UNREADABLE
