@@ -15,7 +15,9 @@ from detector.evidence.stealth import MAX_TEXT_BYTES, read_alpha_text, read_colo
 from provenance.imaging import open_candidate
 from provenance.types import Finding, MetadataEvidence, RasterImage, SourceClaim
 
-A1111 = "a secret prompt\nNegative prompt: bad\nSteps: 20, Sampler: Euler a, Seed: 1, Version: v1.10.1"
+A1111 = (
+    "a secret prompt\nNegative prompt: bad\nSteps: 20, Sampler: Euler a, Seed: 1, Version: v1.10.1"
+)
 
 
 def payload(magic: bytes, text: str) -> bytes:
