@@ -12,6 +12,7 @@ BENCHMARKS = (
     "benchmarks.watermark.security",
     "benchmarks.delivery",
     "benchmarks.marking_overhead",
+    "benchmarks.fuzz",
 )
 
 

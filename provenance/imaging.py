@@ -67,6 +67,16 @@ MAX_JPEG_FILLER = 4096
 """Filler bytes and restart markers allowed before the picture. Real files have none or a few;
 Pillow reads megabytes of them one by one."""
 
+MAX_JPEG_SEGMENTS = 4096
+"""Before the picture. A colour profile and XMP that fill 64 MiB need 1 025; Pillow keeps each, and
+takes 47 s and 2 GB for a file of empty ones."""
+
+MAX_PNG_CHUNKS = 100_000
+"""64 MiB in the 8 KiB pieces of common writers are 8 192; Pillow takes 20 s for 5 million."""
+
+MAX_GIF_BLOCKS = 400_000
+"""64 MiB in sub-blocks of 255 bytes are 263 000; Pillow takes 9 s for 30 million."""
+
 _PNG_PICTURE_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 """What a PNG's picture is made of; everything else is ancillary (PNG 3rd ed. §5.4)."""
 
@@ -165,8 +175,7 @@ def _decode(data: bytes, *, name: str, limits: ImageLimits) -> _Frame:
         raise UnsupportedMediaTypeError(
             f"{name} is not an image by its content; give a PNG, JPEG, WebP, GIF, TIFF or AVIF file"
         )
-    if media_type is MediaType.JPEG:
-        _check_jpeg_filler(data, name)
+    _check_parts(data, media_type, name)
     try:
         return _open_frame(data, name, limits)
     except ImageDecodeError:
@@ -238,20 +247,71 @@ def read_rgb_profile(picture: bytes | Image.Image) -> bytes | None:
     return profile if fits else None
 
 
-def _check_jpeg_filler(data: bytes, name: str) -> None:
-    """Walks the markers before the picture; refuses headers made to be slow."""
-    place, filler = 2, 0
+def _check_parts(data: bytes, media_type: MediaType, name: str) -> None:
+    """Walks the pieces that a file is made of; refuses files made to be slow.
+
+    Raises:
+        ImageDecodeError: There are more pieces than any real file has.
+    """
+    checks = {
+        MediaType.JPEG: _has_sane_jpeg_header,
+        MediaType.PNG: _has_sane_png_chunks,
+        MediaType.GIF: _has_sane_gif_blocks,
+    }
+    check = checks.get(media_type)
+    if check is not None and not check(data):
+        raise ImageDecodeError(f"{name} is a {media_type} file of more pieces than any picture has")
+
+
+def _has_sane_jpeg_header(data: bytes) -> bool:
+    place, filler, segments = 2, 0, 0
     while place + 4 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
         if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD7:
             filler += 1
-            if filler > MAX_JPEG_FILLER:
-                raise ImageDecodeError(f"{name} is a JPEG file with a header of filler only")
             place += 1 if marker == 0xFF else 2
         elif marker in (0xDA, 0xD9):  # start of scan, end of image
-            return
+            return True
         else:
+            segments += 1
             place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        if filler > MAX_JPEG_FILLER or segments > MAX_JPEG_SEGMENTS:
+            return False
+    return True
+
+
+def _has_sane_png_chunks(data: bytes) -> bool:
+    place = 8
+    for _ in range(MAX_PNG_CHUNKS):
+        if place + 12 > len(data):
+            return True
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+    return False
+
+
+def _has_sane_gif_blocks(data: bytes) -> bool:
+    """Source: GIF89a §15, §18, §20, §23 to §26."""
+    if len(data) < 13:
+        return True
+    place = 13 + _gif_table_bytes(data[10])
+    blocks = 0
+    while place + 1 < len(data) and blocks < MAX_GIF_BLOCKS:
+        if data[place] == 0x2C and place + 10 < len(data):
+            place += 11 + _gif_table_bytes(data[place + 9])
+        elif data[place] == 0x21:
+            place += 2
+        else:
+            return True
+        while place < len(data) and data[place] and blocks < MAX_GIF_BLOCKS:
+            place += 1 + data[place]
+            blocks += 1
+        place += 1
+        blocks += 1
+    return blocks < MAX_GIF_BLOCKS
+
+
+def _gif_table_bytes(packed: int) -> int:
+    return 3 * 2 ** ((packed & 7) + 1) if packed & 0x80 else 0
 
 
 def _without_ancillary_chunks(data: bytes) -> bytes:
