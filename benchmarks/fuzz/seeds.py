@@ -200,7 +200,16 @@ def hostile_files() -> dict[str, bytes]:
         "GIF of empty extensions": b"GIF89a" + bytes(7) + b"\x21\xfe\1a\0" * 4_000_000,
         "boxes of no length": b"\0\0\0\x0cftypavif" + struct.pack(">I4s", 0, b"meta") * 100_000,
         "hidden bomb": _hidden(stealth),
+        "signed labels": _png_of(*[_text(b"AIGC", _signed_label())] * 2000),
     }
+
+
+def _signed_label() -> bytes:
+    algorithm = {"AlgID": "1.2.156.10197.1.501"}
+    signature = {"Type": "DS", "TBSData": {"Type": "Md"}, "Signature": "7" * 128, **algorithm}
+    key = {"Type": "PubKey", "KeyValue": "00" + "32c4ae2c1f1981195f9904466a39c994" * 2, **algorithm}
+    security = {"Type": "TC260PG", "PubSD": [signature] * 4 + [key] * 4}
+    return json.dumps({**_AIGC, "ReservedCode1": json.dumps({"SecurityData": security})}).encode()
 
 
 def _hidden(payload: bytes) -> bytes:
