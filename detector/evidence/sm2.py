@@ -88,7 +88,7 @@ def _multiply(factor: int, point: Point) -> Point | None:
 # -- SM3 (GB/T 32905-2016 §5) ------------------------------------------------------------------
 
 _MASK = 0xFFFFFFFF
-_START = (
+_START: tuple[int, ...] = (
     0x7380166F,
     0x4914B2B9,
     0x172442D7,
