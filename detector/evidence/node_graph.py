@@ -8,7 +8,7 @@ Every node is looked at once or twice, so that no graph takes more than linear t
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from detector.evidence.settings import read_settings
 from provenance.types import SourceClaim
@@ -124,6 +124,8 @@ _SETTINGS = frozenset(
         "unet_name",
     }
 )
+_MAX_PROMPTED_NODES = 256
+"""Nodes whose prompt is looked for; real graphs have a few."""
 _MAX_TEXT_STEPS = 8
 """Nodes between a sampler and the text of its prompt; a few in real graphs."""
 
@@ -135,6 +137,7 @@ def settings_of_prompt(nodes: Mapping[str, Mapping[str, Any]]) -> GenerationSett
         nodes: Node by key; each with a ``class_type``.
     """
     values: dict[str, object] = {}
+    asked = 0
     for node in nodes.values():
         kind = str(node["class_type"]).lower()
         # Other nodes have widths and heights too, of crops and of conditioning.
@@ -143,9 +146,12 @@ def settings_of_prompt(nodes: Mapping[str, Mapping[str, Any]]) -> GenerationSett
             if name in wanted and isinstance(value, int | float | str):
                 values.setdefault(name, value)
         for name, field in (("positive", "prompt"), ("negative", "negative_prompt")):
+            if field in values or name not in _inputs(node) or asked >= _MAX_PROMPTED_NODES:
+                continue
+            asked += 1
             text = _text_behind(node, name, nodes)
             if text:
-                values.setdefault(field, text)
+                values[field] = text
     return read_settings(values)
 
 
@@ -154,8 +160,15 @@ def _text_behind(
 ) -> str | None:
     """The text that a sampler's conditioning was made from, along the first link of each node."""
     for _ in range(_MAX_TEXT_STEPS):
-        links = dict(_links(node))
-        source = links.get(name) or links.get("conditioning") or links.get("text")
+        inputs = _inputs(node)
+        source = next(
+            (
+                str(link[0])
+                for key in (name, "conditioning", "text")
+                if _is_link(link := inputs.get(key))
+            ),
+            None,
+        )
         if source is None:
             break
         node, name = nodes.get(source, {}), "conditioning"
@@ -178,6 +191,10 @@ def _links(node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, link in _inputs(node).items():
         if isinstance(link, list) and link:
             yield name, str(link[0])
+
+
+def _is_link(value: object) -> TypeGuard[list[object]]:
+    return isinstance(value, list) and bool(value)
 
 
 def _loads(kind: str) -> bool:

@@ -72,7 +72,6 @@ def read_signals(found: FileMetadata, hidden: Sequence[HiddenText] = ()) -> Sign
     texts = [Text(f"{t.container} {t.key}".strip(), t.key, t.text) for t in found.texts]
     texts += [Text(tag.place, NAMES[tag.tag], tag.text) for tag in found.exif]
     texts += [Text(h.place, "UserComment", h.text) for h in hidden if h.text is not None]
-    texts += [member for text in tuple(texts) for member in _members(text)]
     problems = list(found.problems)
     problems += [f"the text in the {h.place} does not unpack" for h in hidden if h.text is None]
     properties: list[tuple[str, XmpProperty]] = []
@@ -82,8 +81,19 @@ def read_signals(found: FileMetadata, hidden: Sequence[HiddenText] = ()) -> Sign
             problems.append(f"{place} is not well-formed XML")
         else:
             properties += [(place, value) for value in parsed]
+    texts += [
+        Text(f"{place} {item.name}", item.name, item.value)
+        for place, item in properties
+        if item.namespace in _EXIF_NAMESPACES and item.name in ("UserComment", "ImageDescription")
+    ]
+    texts += [member for text in tuple(texts) for member in _members(text)]
     return Signals(tuple(texts), tuple(properties), tuple(problems))
 
+
+_EXIF_NAMESPACES = ("http://ns.adobe.com/exif/1.0/", "http://ns.adobe.com/tiff/1.0/")
+"""Editors copy EXIF texts into XMP under these, and may drop the EXIF block itself.
+
+Source: XMP part 2 §3.2 and §3.3."""
 
 _MEMBERS = (
     "parameters",

@@ -33,6 +33,9 @@ _FAMILY = (
     (re.compile(r"ComfyUI"), "ComfyUI"),
 )
 
+_COMFYUI_SAMPLER = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)+")
+"""``euler_ancestral_karras``, where AUTOMATIC1111 writes ``Euler a``."""
+
 
 def automatic1111(signals: Signals) -> Iterator[MetadataEvidence]:
     """The settings line ``Steps: 20, Sampler: ...`` of AUTOMATIC1111 and programs like it.
@@ -85,8 +88,12 @@ def _family_member(fields: Mapping[str, str], text: str, signals: Signals) -> st
     for pattern, name in _FAMILY:
         if pattern.match(version):
             return name
-    # Save nodes and Stability Matrix write this form without a version, beside their graph.
-    return graph_host(signals) or "AUTOMATIC1111"
+    # Save nodes and Stability Matrix write this form without a version, beside their graph or
+    # with ComfyUI's own words for samplers.
+    host = graph_host(signals)
+    if host is None and not version and _COMFYUI_SAMPLER.fullmatch(fields.get("Sampler", "")):
+        return "ComfyUI"
+    return host or "AUTOMATIC1111"
 
 
 _EXTRAS = re.compile(r"(?:^|, )(?:Postprocess|Upscale|GFPGAN|CodeFormer)[\w ]{0,40}: ")

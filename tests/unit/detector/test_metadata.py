@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from detector.evidence.containers import FileMetadata, TextField
 from detector.evidence.generators import find_generators
 from detector.evidence.generators.novelai import novelai_evidence
 from detector.evidence.labels import LABEL_RULES
 from detector.evidence.metadata import MetadataSource
-from detector.evidence.signals import Signals, Text, as_plain
+from detector.evidence.signals import Signals, Text, as_plain, read_signals
 from detector.evidence.xmp import XmpProperty
 from provenance.imaging import open_candidate
 from provenance.types import Finding, MediaType, MetadataEvidence, RasterImage, SourceClaim
@@ -166,6 +167,12 @@ LABELLED: list[tuple[str, dict[str, str], str, SourceClaim]] = [
         {"use_stable_diffusion_model": "x", "prompt_strength": "0.5"},
         "Easy Diffusion",
         PARTLY,
+    ),
+    (
+        "A1111's form by a ComfyUI node",
+        {"UserComment": A1111.replace("Euler a", "euler_ancestral_karras")},
+        "ComfyUI",
+        FULLY,
     ),
     ("EasyReforge", {"parameters": A1111 + ", Version: f1.3.0-v1.10.1RC"}, "EasyReforge", FULLY),
     (
@@ -405,6 +412,26 @@ def test_draw_things_is_read_from_its_description_or_its_name_alone() -> None:
     assert (evidence.tool, evidence.claim) == ("Draw Things", PARTLY)
     (evidence,) = evidence_in(signals(xmp=[named]))
     assert (evidence.tool, evidence.claim) == ("Draw Things", FULLY)
+
+
+def test_settings_that_an_editor_moved_from_exif_into_xmp_are_read() -> None:
+    packet = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-'
+        f'syntax-ns#"><rdf:Description xmlns:e="{EXIF}"><e:UserComment><rdf:Alt><rdf:li>{A1111}'
+        "</rdf:li></rdf:Alt></e:UserComment></rdf:Description></rdf:RDF></x:xmpmeta>"
+    )
+    found = read_signals(FileMetadata(xmp=[("JPEG XMP", packet.encode())]))
+    (evidence,) = evidence_in(found)
+    assert (evidence.tool, evidence.place) == ("AUTOMATIC1111", "JPEG XMP UserComment")
+
+
+def test_texts_within_one_object_are_seen_as_png_keeps_them() -> None:
+    for value in (json.loads(comfy(0.5)), comfy(0.5)):
+        whole = json.dumps({"prompt": value, "workflow": {"nodes": []}})
+        found = read_signals(FileMetadata(texts=[TextField("JPEG comment", "", whole)]))
+        (evidence,) = evidence_in(found)
+        assert (evidence.tool, evidence.claim) == ("ComfyUI", PARTLY)
+        assert evidence.place == "JPEG comment prompt"
 
 
 def test_a_human_artists_xmp_is_no_label() -> None:
