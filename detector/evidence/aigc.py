@@ -38,7 +38,7 @@ _FIELDS = {
 _MAX_FIELD_CHARACTERS = 128
 """Producers' numbers for a picture have up to 60."""
 
-_MAX_LABELS = 8
+_MAX_LABELS = 4
 """Checking a signature takes up to 0.1 s; real files hold one label, in two places at most."""
 
 _ORGANISATION = re.compile(r"001[13]([0-9A-Z]{18})\w{0,8}")

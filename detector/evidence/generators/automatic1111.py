@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from detector.evidence.generators.comfyui import graph_host
+from detector.evidence.generators.comfyui import graph_host, is_civitai
 from detector.evidence.generators.finding import FULLY, PARTLY, found
 from detector.evidence.settings import read_settings
 from provenance.types import Making, SourceClaim
@@ -82,7 +82,7 @@ def _settings(fields: Mapping[str, str], before: str) -> GenerationSettings | No
 def _family_member(fields: Mapping[str, str], text: str, signals: Signals) -> str:
     if fields.get("App") == "SD.Next":
         return "SD.Next"
-    if "Civitai resources: " in text:
+    if "Civitai resources: " in text or is_civitai(signals):
         return "Civitai"
     version = fields.get("Version", "")
     for pattern, name in _FAMILY:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from detector.evidence.signals import Signals, Text
     from provenance.types import MetadataEvidence
 
-__all__ = ["comfyui", "graph_host"]
+__all__ = ["comfyui", "graph_host", "is_civitai"]
 
 _KINDS = {"prompt": "prompt", "workflow": "workflow", "Prompt": "prompt", "Workflow": "workflow"}
 _EXIF_GRAPH = re.compile(r"(prompt|workflow)\s*:\s*(?=\{)", re.IGNORECASE)
@@ -80,11 +80,15 @@ def graph_host(signals: Signals) -> str | None:
         return "Tensor.Art"
     if keys.keys() & {"smproj", "parameters-json"}:
         return "Stability Matrix"
-    if any("extraMetadata" in graph for graph in graphs) or (
-        keys.get("Artist") == "ai" and _UUID.fullmatch(keys.get("Software", ""))
-    ):
+    if any("extraMetadata" in graph for graph in graphs) or is_civitai(signals):
         return "Civitai"
     return "ComfyUI"
+
+
+def is_civitai(signals: Signals) -> bool:
+    """Whether EXIF is as Civitai's generator writes it: artist ``ai``, a UUID as software."""
+    keys = {text.key: text.text for text in signals.texts}
+    return keys.get("Artist") == "ai" and bool(_UUID.fullmatch(keys.get("Software", "")))
 
 
 def _graph_of(text: Text) -> tuple[str, Mapping[str, Any]]:

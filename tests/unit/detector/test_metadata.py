@@ -109,6 +109,16 @@ LABELLED: list[tuple[str, dict[str, str], str, SourceClaim]] = [
         "Civitai",
         FULLY,
     ),
+    (
+        "Civitai by its other EXIF tags",
+        {
+            "UserComment": A1111,
+            "Artist": "ai",
+            "Software": "42adebcb-68ad-45e2-9c83-f92b6b11d852",
+        },
+        "Civitai",
+        FULLY,
+    ),
     ("ComfyUI", {"prompt": comfy(1.0)}, "ComfyUI", FULLY),
     ("ComfyUI image to image", {"prompt": comfy(0.87)}, "ComfyUI", PARTLY),
     ("ComfyUI control picture only", {"prompt": comfy(0.87, by="mask")}, "ComfyUI", FULLY),
