@@ -31,10 +31,14 @@ _SIGNED_FIELDS = ("Label", "ContentProducer", "ProduceID")
 
 
 class LabelSignature(StrEnum):
-    """What a check shows; RIGHT: of a key that the same file brings, whoever's that is."""
+    """What a check shows.
+
+    RIGHT: by a key that the same file brings, whoever's that is. WRONG: the label was changed, or
+    its producer signs another text than the guide says; some do.
+    """
 
     RIGHT = "right, under a key from the same file"
-    WRONG = "wrong"
+    WRONG = "does not fit the label"
     NOT_CHECKED = "of a kind that is not checked"
 
 
