@@ -13,6 +13,7 @@ BENCHMARKS = (
     "benchmarks.watermark.speed",
     "benchmarks.delivery",
     "benchmarks.marking_overhead",
+    "benchmarks.fuzz",
 )
 
 

@@ -48,8 +48,16 @@ def verify_command(
     fast: Annotated[
         bool, typer.Option("--fast", help="Skip the thorough search when nothing was found.")
     ] = False,
+    include_private: Annotated[
+        bool,
+        typer.Option(
+            "--include-private",
+            help="Repeat prompts, names, serial numbers and positions that the file holds.",
+        ),
+    ] = False,
 ) -> None:
     """Tell of pictures whether, and how surely, a machine made them."""
+    from detector.schemas import Disclosure
     from detector.service import Depth
     from detector.wiring import build_detector
     from provenance.cli import ExitCode, print_json
@@ -58,7 +66,8 @@ def verify_command(
     settings = _load_settings(default_trust=not no_default_trust)
     service = build_detector(settings, anchors=trust_anchors or (), tsa_anchors=tsa_anchors or ())
     depth = Depth.FAST if fast else Depth.THOROUGH
-    answers = _verify_all(service, files, depth, quiet=as_json)
+    disclosure = Disclosure.PRIVATE if include_private else Disclosure.PUBLIC
+    answers = _verify_all(service, files, depth, disclosure, quiet=as_json)
     if as_json:
         print_json(answers)
     else:
@@ -72,7 +81,7 @@ def verify_command(
 
 
 def _verify_all(
-    service: "DetectorService", files: list[Path], depth: Any, *, quiet: bool
+    service: "DetectorService", files: list[Path], depth: Any, disclosure: Any, *, quiet: bool
 ) -> list[dict[str, Any]]:
     from detector.display import progress_bar
     from detector.schemas import view_verdict
@@ -96,6 +105,7 @@ def _verify_all(
                 file=str(path),
                 sha256=candidate.sha256,
                 error=candidate.decode_problem,
+                disclosure=disclosure,
             )
             answers.append(view.model_dump(mode="json"))
     return answers

@@ -52,12 +52,26 @@ def _panel(answer: dict[str, Any]) -> Panel:
         table.add_row("record", answer["record_id"])
     for item in answer["evidence"]:
         table.add_row(_plain(item["source"]), f"{item['finding']}  {_plain(item['reason'])}")
+        for line in _facts(item):
+            table.add_row("", _plain(line))
     table.add_row("", "")
     first, *rest = _fresh_reasons(answer)
     table.add_row("reasons", _plain(first))
     for reason in rest:
         table.add_row("", _plain(reason))
     return Panel(table, title=_plain(answer["file"]), title_align="left")
+
+
+def _facts(item: dict[str, Any]) -> Iterator[str]:
+    """What a generator's label holds beside its sentence."""
+    if item.get("version"):
+        yield f"version: {item['version']}"
+    for group in ("settings", "detail", "private"):
+        facts = {k: v for k, v in (item.get(group) or {}).items() if v is not None}
+        if facts:
+            # Prompts hold line breaks; a line here is one line of the answer.
+            shown = ", ".join(f"{name} {' '.join(str(v).split())}" for name, v in facts.items())
+            yield f"{group}: {shown}"
 
 
 def _fresh_reasons(answer: dict[str, Any]) -> list[str]:

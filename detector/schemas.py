@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +14,7 @@ from provenance.types import (
     Finding,
     History,
     Integrity,
+    Making,
     ManifestEvidence,
     MatchBasis,
     MatchTier,
@@ -33,7 +35,18 @@ if TYPE_CHECKING:
 
     from provenance.types import Evidence, Verdict
 
-__all__ = ["EvidenceView", "VerdictView", "view_verdict"]
+__all__ = ["Disclosure", "EvidenceView", "VerdictView", "view_verdict"]
+
+
+class Disclosure(StrEnum):
+    """What of a file's own words an answer repeats.
+
+    PUBLIC: nothing that may point at a person. PRIVATE: prompts, names, serials and positions
+    too, for somebody who holds the file anyway.
+    """
+
+    PUBLIC = "public"
+    PRIVATE = "private"
 
 
 class _View(BaseModel):
@@ -140,8 +153,32 @@ class RegistryView(_View):
     revoked: bool
 
 
+class SettingsView(_View):
+    """How a generator says that it worked; see `provenance.types.GenerationSettings`.
+
+    `prompt` and `negative_prompt` are null unless private data was asked for.
+    """
+
+    model: str | None
+    model_hash: str | None
+    sampler: str | None
+    scheduler: str | None
+    steps: int | None
+    guidance: float | None
+    seed: int | None
+    width_px: int | None
+    height_px: int | None
+    strength: float | None
+    clip_skip: int | None
+    prompt: str | None
+    negative_prompt: str | None
+
+
 class MetadataView(_View):
-    """What an unsigned label says; see `provenance.types.MetadataEvidence`."""
+    """What an unsigned label says; see `provenance.types.MetadataEvidence`.
+
+    `private` is null unless private data was asked for; `redacted` says that there is some.
+    """
 
     source: Literal["metadata"]
     finding: Finding
@@ -150,7 +187,12 @@ class MetadataView(_View):
     version: str | None
     place: str | None
     claim: SourceClaim
+    making: Making | None
+    level: Literal["signed", "unsigned"]
+    settings: SettingsView | None
     detail: dict[str, str | int | float | bool | None]
+    private: dict[str, str | int | float | bool | None] | None
+    redacted: bool
     signed_by: str | None
 
 
@@ -227,7 +269,12 @@ class VerdictView(_View):
 
 
 def view_verdict(
-    verdict: Verdict, *, file: str, sha256: str, error: str | None = None
+    verdict: Verdict,
+    *,
+    file: str,
+    sha256: str,
+    error: str | None = None,
+    disclosure: Disclosure = Disclosure.PUBLIC,
 ) -> VerdictView:
     """The JSON view of a verdict.
 
@@ -236,6 +283,7 @@ def view_verdict(
         file: What the caller calls the file.
         sha256: Hex digest of its bytes.
         error: Why its pixels could not be decoded.
+        disclosure: Whether private data is repeated.
     """
     return VerdictView(
         file=file,
@@ -243,7 +291,7 @@ def view_verdict(
         origin=verdict.origin,
         assurance=verdict.assurance,
         record_id=verdict.record_id,
-        evidence=tuple(_view_evidence(item) for item in verdict.evidence),
+        evidence=tuple(_view_evidence(item, disclosure) for item in verdict.evidence),
         reasons=verdict.reasons,
         policy_id=verdict.policy_id,
         list_dates=dict(verdict.list_dates),
@@ -251,7 +299,7 @@ def view_verdict(
     )
 
 
-def _view_evidence(item: Evidence) -> EvidenceView:
+def _view_evidence(item: Evidence, disclosure: Disclosure) -> EvidenceView:
     match item:
         case ManifestEvidence():
             return _view_manifest(item)
@@ -262,7 +310,7 @@ def _view_evidence(item: Evidence) -> EvidenceView:
         case RegistryEvidence():
             return RegistryView.model_validate(item, from_attributes=True)
         case MetadataEvidence():
-            return _view_metadata(item)
+            return _view_metadata(item, disclosure)
         case SourceFailure():
             return FailureView.model_validate(item, from_attributes=True)
         case _:
@@ -300,7 +348,16 @@ def _view_manifest(item: ManifestEvidence) -> ManifestView:
     )
 
 
-def _view_metadata(item: MetadataEvidence) -> MetadataView:
+def _view_metadata(item: MetadataEvidence, disclosure: Disclosure) -> MetadataView:
+    is_private = disclosure is Disclosure.PRIVATE
+    settings = (
+        None
+        if item.settings is None
+        else SettingsView.model_validate(item.settings, from_attributes=True)
+    )
+    has_prompt = settings is not None and (settings.prompt or settings.negative_prompt)
+    if settings is not None and not is_private:
+        settings = settings.model_copy(update={"prompt": None, "negative_prompt": None})
     return MetadataView(
         source=item.source,
         finding=item.finding,
@@ -309,6 +366,11 @@ def _view_metadata(item: MetadataEvidence) -> MetadataView:
         version=item.version,
         place=item.place,
         claim=item.claim,
+        making=item.making,
+        level="unsigned" if item.signed_by is None else "signed",
+        settings=settings,
         detail=dict(item.detail),
+        private=dict(item.private) if is_private else None,
+        redacted=not is_private and bool(item.private or has_prompt),
         signed_by=item.signed_by,
     )

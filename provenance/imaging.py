@@ -67,6 +67,16 @@ MAX_JPEG_FILLER = 4096
 """Filler bytes and restart markers allowed before the picture. Real files have none or a few;
 Pillow reads megabytes of them one by one."""
 
+MAX_JPEG_SEGMENTS = 4096
+"""Before the picture. A colour profile and XMP that fill 64 MiB need 1 025; Pillow keeps each, and
+takes 47 s and 2 GB for a file of empty ones."""
+
+MAX_PNG_CHUNKS = 100_000
+"""64 MiB in the 8 KiB pieces of common writers are 8 192; Pillow takes 20 s for 5 million."""
+
+MAX_GIF_BLOCKS = 400_000
+"""64 MiB in sub-blocks of 255 bytes are 263 000; Pillow takes 9 s for 30 million."""
+
 _PNG_PICTURE_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 """What a PNG's picture is made of; everything else is ancillary (PNG 3rd ed. §5.4)."""
 
@@ -145,19 +155,27 @@ def decode_image(
         ImageTooLargeError: Too many bytes or pixels.
         ImageDecodeError: Truncated or corrupt.
     """
-    return _decode(data, name=name, limits=limits)[0]
+    return _decode(data, name=name, limits=limits).raster
 
 
-def _decode(data: bytes, *, name: str, limits: ImageLimits) -> tuple[RasterImage, int]:
-    """The first frame, and how many there are; raises as `decode_image`."""
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The first frame, how many there are, and `Candidate.alpha_bits`."""
+
+    raster: RasterImage
+    frames: int
+    alpha_bits: bytes | None
+
+
+def _decode(data: bytes, *, name: str, limits: ImageLimits) -> _Frame:
+    """The first frame; raises as `decode_image`."""
     _check_length(len(data), name, limits)
     media_type = sniff_media_type(data)
     if media_type is None:
         raise UnsupportedMediaTypeError(
             f"{name} is not an image by its content; give a PNG, JPEG, WebP, GIF, TIFF or AVIF file"
         )
-    if media_type is MediaType.JPEG:
-        _check_jpeg_filler(data, name)
+    _check_parts(data, media_type, name)
     try:
         return _open_frame(data, name, limits)
     except ImageDecodeError:
@@ -168,13 +186,14 @@ def _decode(data: bytes, *, name: str, limits: ImageLimits) -> tuple[RasterImage
         return _open_frame(bare, name, limits)
 
 
-def _open_frame(data: bytes, name: str, limits: ImageLimits) -> tuple[RasterImage, int]:
+def _open_frame(data: bytes, name: str, limits: ImageLimits) -> _Frame:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             _check_pixels(opened.size, name, limits)
             frames = int(getattr(opened, "n_frames", 1))
             opened.seek(0)
-            return RasterImage(_to_rgb(ImageOps.exif_transpose(opened))), frames
+            raster = RasterImage(_to_rgb(ImageOps.exif_transpose(opened)))
+            return _Frame(raster, frames, _alpha_bits(opened))
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(
             f"{name} declares more pixels than can be decoded safely; the limit is "
@@ -190,6 +209,13 @@ def _open_frame(data: bytes, name: str, limits: ImageLimits) -> tuple[RasterImag
         ) from error
     except MemoryError as error:
         raise ImageTooLargeError(f"{name} does not fit into memory when decoded") from error
+
+
+def _alpha_bits(image: Image.Image) -> bytes | None:
+    if image.mode not in ("RGBA", "LA"):
+        return None
+    alpha = np.asarray(image.getchannel("A"), dtype=np.uint8)
+    return np.packbits(alpha.T & 1).tobytes()
 
 
 def convert_pillow(image: Image.Image) -> RasterImage:
@@ -221,20 +247,71 @@ def read_rgb_profile(picture: bytes | Image.Image) -> bytes | None:
     return profile if fits else None
 
 
-def _check_jpeg_filler(data: bytes, name: str) -> None:
-    """Walks the markers before the picture; refuses headers made to be slow."""
-    place, filler = 2, 0
+def _check_parts(data: bytes, media_type: MediaType, name: str) -> None:
+    """Walks the pieces that a file is made of; refuses files made to be slow.
+
+    Raises:
+        ImageDecodeError: There are more pieces than any real file has.
+    """
+    checks = {
+        MediaType.JPEG: _has_sane_jpeg_header,
+        MediaType.PNG: _has_sane_png_chunks,
+        MediaType.GIF: _has_sane_gif_blocks,
+    }
+    check = checks.get(media_type)
+    if check is not None and not check(data):
+        raise ImageDecodeError(f"{name} is a {media_type} file of more pieces than any picture has")
+
+
+def _has_sane_jpeg_header(data: bytes) -> bool:
+    place, filler, segments = 2, 0, 0
     while place + 4 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
         if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD7:
             filler += 1
-            if filler > MAX_JPEG_FILLER:
-                raise ImageDecodeError(f"{name} is a JPEG file with a header of filler only")
             place += 1 if marker == 0xFF else 2
         elif marker in (0xDA, 0xD9):  # start of scan, end of image
-            return
+            return True
         else:
+            segments += 1
             place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        if filler > MAX_JPEG_FILLER or segments > MAX_JPEG_SEGMENTS:
+            return False
+    return True
+
+
+def _has_sane_png_chunks(data: bytes) -> bool:
+    place = 8
+    for _ in range(MAX_PNG_CHUNKS):
+        if place + 12 > len(data):
+            return True
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+    return False
+
+
+def _has_sane_gif_blocks(data: bytes) -> bool:
+    """Source: GIF89a §15, §18, §20, §23 to §26."""
+    if len(data) < 13:
+        return True
+    place = 13 + _gif_table_bytes(data[10])
+    blocks = 0
+    while place + 1 < len(data) and blocks < MAX_GIF_BLOCKS:
+        if data[place] == 0x2C and place + 10 < len(data):
+            place += 11 + _gif_table_bytes(data[place + 9])
+        elif data[place] == 0x21:
+            place += 2
+        else:
+            return True
+        while place < len(data) and data[place] and blocks < MAX_GIF_BLOCKS:
+            place += 1 + data[place]
+            blocks += 1
+        place += 1
+        blocks += 1
+    return blocks < MAX_GIF_BLOCKS
+
+
+def _gif_table_bytes(packed: int) -> int:
+    return 3 * 2 ** ((packed & 7) + 1) if packed & 0x80 else 0
 
 
 def _without_ancillary_chunks(data: bytes) -> bytes:
@@ -355,11 +432,10 @@ def open_candidate(data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMI
         raise UnsupportedMediaTypeError(
             f"{name} {what}; give a PNG, JPEG, WebP, GIF, TIFF, AVIF or HEIF file"
         )
-    raster: RasterImage | None = None
-    frames = 1
+    frame: _Frame | None = None
     problem: str | None = None
     try:
-        raster, frames = _decode(data, name=name, limits=limits)
+        frame = _decode(data, name=name, limits=limits)
     except (ImageDecodeError, UnsupportedMediaTypeError) as error:
         problem = str(error)
     return Candidate(
@@ -367,10 +443,11 @@ def open_candidate(data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMI
         data=data,
         sha256=hashlib.sha256(data).hexdigest(),
         media_type=media_type,
-        raster=raster,
+        raster=None if frame is None else frame.raster,
         decode_problem=problem,
-        pixel_sha256=None if raster is None else hash_pixels(raster),
-        frames=frames,
+        pixel_sha256=None if frame is None else hash_pixels(frame.raster),
+        frames=1 if frame is None else frame.frames,
+        alpha_bits=None if frame is None else frame.alpha_bits,
     )
 
 

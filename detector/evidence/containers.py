@@ -1,4 +1,4 @@
-"""Reads where PNG, JPEG, WebP, GIF and TIFF files keep their metadata, by structure.
+"""Reads where PNG, JPEG, WebP, GIF, TIFF, AVIF and HEIF files keep their metadata, by structure.
 
 Nothing is found by scanning bytes for a word: four letters occur by chance in compressed data, so
 every text comes out of the box that the format's standard gives it. Every loop and every
@@ -14,7 +14,10 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from detector.evidence.exif import ExifTag, read_exif, read_tiff_xmp
+from detector.evidence.exif import IPTC, PHOTOSHOP, XMP, ExifTag, read_exif, read_tiff_blocks
+from detector.evidence.iptc import PHOTOSHOP_HEADER, read_iim, read_resources
+from detector.evidence.isobmff import read_item_blocks
+from detector.evidence.samsung import read_trailer
 from provenance.types import MediaType
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ MAX_PARTS = 4096
 """Chunks or segments looked at, picture data not counted; real files have fewer than 100."""
 MAX_PICTURE_PARTS = 300_000
 """Pieces of picture data stepped over: 64 MiB in a GIF's sub-blocks of 255 bytes are 263 000."""
+MAX_PICTURE_CHUNKS = 100_000
+"""The same in a PNG, whose writers cut it into pieces of 8 KiB or more: 64 MiB are 8 192."""
 MAX_TEXT_BYTES = 4 * 2**20
 """One text; the largest workflows seen in the wild are below 1 MiB."""
 MAX_TOTAL_TEXT_BYTES = 16 * 2**20
@@ -34,6 +39,8 @@ MAX_XMP_BYTES = 4 * 2**20
 """All packets of a file together; parsing takes up to 0.4 s a megabyte."""
 
 _XMP_KEYWORD = "XML:com.adobe.xmp"
+_IPTC_RESOURCE, _EXIF_RESOURCE, _XMP_RESOURCE = 0x0404, 0x0422, 0x0424
+"""Source: Adobe Photoshop File Formats Specification, "Image Resource IDs"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,21 @@ class FileMetadata:
         self.budget_bytes -= len(packet)
         self.xmp.append((place, packet))
 
+    def add_iptc(self, place: str, block: bytes) -> None:
+        """Keeps the IPTC-IIM datasets of one block."""
+        for name, value in read_iim(block):
+            self.add_text(place, name, value, "utf-8" if _is_utf8(value) else "latin-1")
+
+    def add_resources(self, place: str, block: bytes) -> None:
+        """Keeps what Photoshop's image resources hold: IPTC-IIM, EXIF and XMP."""
+        for kind, content in read_resources(block):
+            if kind == _IPTC_RESOURCE:
+                self.add_iptc(f"{place} IPTC", content)
+            elif kind == _EXIF_RESOURCE:
+                self.add_exif(f"{place} EXIF", content)
+            elif kind == _XMP_RESOURCE:
+                self.add_xmp(f"{place} XMP", content)
+
     def add_exif(self, place: str, block: bytes) -> None:
         """Keeps the tags of one EXIF block (a TIFF structure)."""
         tags, problem = read_exif(block, place=place)
@@ -113,11 +135,13 @@ def read_metadata(data: bytes, media_type: MediaType | None) -> FileMetadata:
     elif media_type is MediaType.GIF:
         _read_gif(data, found)
     elif media_type is MediaType.TIFF:
-        found.add_exif("TIFF", data)
-        for packet in read_tiff_xmp(data):
-            found.add_xmp("TIFF", packet)
+        _read_tiff(data, found)
+    elif media_type in (MediaType.AVIF, MediaType.HEIF):
+        _read_items(data, media_type, found)
     else:
         found.supported = False
+    for name, value in read_trailer(data):
+        found.add_text("Samsung trailer", name, value, "utf-8")
     return found
 
 
@@ -127,7 +151,7 @@ def read_metadata(data: bytes, media_type: MediaType | None) -> FileMetadata:
 def _png_chunks(data: bytes, found: FileMetadata) -> Iterator[tuple[bytes, bytes]]:
     """(type, content) of every chunk that is not picture data, up to IEND."""
     position, parts = 8, 0
-    for _ in range(MAX_PICTURE_PARTS):
+    for _ in range(MAX_PICTURE_CHUNKS):
         if position + 12 > len(data):
             return
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -216,6 +240,13 @@ def _read_raw_profile(found: FileMetadata, name: str, text: bytes) -> None:
         found.add_exif(f"PNG {name}", block)
     elif kind == "xmp" or block.startswith(_XMP_HEADER):
         found.add_xmp(f"PNG {name}", block.removeprefix(_XMP_HEADER))
+    elif kind in ("iptc", "8bim"):
+        # ImageMagick dumps the image resources, some writers the datasets in them alone.
+        block = block.removeprefix(PHOTOSHOP_HEADER)
+        if block.startswith(b"8BIM"):
+            found.add_resources(f"PNG {name}", block)
+        else:
+            found.add_iptc(f"PNG {name}", block)
 
 
 def _inflate(packed: bytes, found: FileMetadata, place: str) -> bytes | None:
@@ -242,6 +273,7 @@ _XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_EXTENSION_HEADER = b"http://ns.adobe.com/xmp/extension/\0"
 _FILL_BYTES = re.compile(rb"\xff{2,}")
 _STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
+_APPLICATION_MARKERS = range(0xE0, 0xF0)
 
 
 def _jpeg_segments(data: bytes, found: FileMetadata) -> Iterator[tuple[int, bytes]]:
@@ -271,6 +303,7 @@ def _jpeg_segments(data: bytes, found: FileMetadata) -> Iterator[tuple[int, byte
 
 def _read_jpeg(data: bytes, found: FileMetadata) -> None:
     extensions: dict[bytes, dict[int, bytes]] = {}
+    resources: list[bytes] = []
     for marker, content in _jpeg_segments(data, found):
         if marker == 0xE1 and content.startswith(b"Exif\0"):
             found.add_exif("JPEG EXIF", content[6:])
@@ -282,20 +315,28 @@ def _read_jpeg(data: bytes, found: FileMetadata) -> None:
             if len(body) > 40:
                 offset = int.from_bytes(body[36:40], "big")
                 extensions.setdefault(body[:32], {})[offset] = body[40:]
+        elif marker == 0xED and content.startswith(PHOTOSHOP_HEADER):
+            resources.append(content[len(PHOTOSHOP_HEADER) :])
         elif marker == 0xFE:
             found.add_text("JPEG comment", "", content.rstrip(b"\0"), "utf-8")
+        elif marker in _APPLICATION_MARKERS and content.startswith(b"AIGC{"):
+            # Seen from Chinese services: the label of GB 45438 glued to its name.
+            found.add_text("JPEG APP", "AIGC", content[4:], "utf-8")
+    # Resources of more than a segment go on in the next one.
+    found.add_resources("JPEG", b"".join(resources))
     for pieces in extensions.values():
         _join_extended_xmp(pieces, found)
 
 
 def _join_extended_xmp(pieces: dict[int, bytes], found: FileMetadata) -> None:
-    packet = b""
+    joined, size = [], 0
     for offset in sorted(pieces):
-        if offset != len(packet):
+        if offset != size:
             found.problems.append("extended XMP is incomplete")
             return
-        packet += pieces[offset]
-    found.add_xmp("JPEG extended XMP", packet)
+        joined.append(pieces[offset])
+        size += len(pieces[offset])
+    found.add_xmp("JPEG extended XMP", b"".join(joined))
 
 
 # -- WebP (container specification, "RIFF file format") ----------------------------------------
@@ -368,3 +409,28 @@ def _gif_sub_blocks(data: bytes, position: int) -> tuple[int, bytes]:
             pieces.append(data[position + 1 : position + 1 + size])
         position += 1 + size
     return len(data), b"".join(pieces)
+
+
+# -- TIFF (TIFF 6.0 §2; XMP part 3 §1.1.6), AVIF and HEIF --------------------------------------
+
+
+def _read_tiff(data: bytes, found: FileMetadata) -> None:
+    found.add_exif("TIFF", data)
+    for tag, block in read_tiff_blocks(data):
+        if tag == XMP:
+            found.add_xmp("TIFF", block)
+        elif tag == IPTC:
+            found.add_iptc("TIFF IPTC", block)
+        elif tag == PHOTOSHOP:
+            found.add_resources("TIFF Photoshop", block)
+
+
+def _read_items(data: bytes, media_type: MediaType, found: FileMetadata) -> None:
+    name = media_type.name
+    blocks = read_item_blocks(data)
+    for block in blocks.exif:
+        found.add_exif(f"{name} EXIF", block.removeprefix(b"Exif\0\0"))
+    for packet in blocks.xmp:
+        found.add_xmp(f"{name} XMP", packet)
+    if blocks.problem:
+        found.problems.append(f"the {name} file breaks off: {blocks.problem}")

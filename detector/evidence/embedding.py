@@ -41,13 +41,18 @@ class EmbeddingSource:
         self._min_cosine = min_cosine
 
     def collect(self, candidate: Candidate) -> Sequence[Evidence]:
-        """Up to `MAX_SIMILAR` similar records; nothing where it does not apply."""
+        """Up to `MAX_SIMILAR` similar records, or why it cannot tell; nothing without a model."""
         store, embedder = self._store(), self._embedder()
-        if store is None or embedder is None or candidate.raster is None:
+        if store is None or embedder is None:
             return []
-        query = embedder.encode(candidate.raster)
+        query = None if candidate.raster is None else embedder.encode(candidate.raster)
         if query is None:
-            return []
+            why = (
+                "The pixels do not decode, so no image model could look at them."
+                if candidate.raster is None
+                else "The picture is too plain or too small for an image model."
+            )
+            return [RegistryEvidence(Finding.UNREADABLE, why, MatchBasis.EMBEDDING)]
         near = store.nearest_embeddings(query, min_cosine=self._min_cosine, limit=MAX_SIMILAR)
         return [
             RegistryEvidence(

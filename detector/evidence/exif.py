@@ -1,7 +1,8 @@
 """Reads the text tags of an EXIF block: a bounded walk over TIFF directories.
 
-Only tags that say how a picture was made are kept; positions, serial numbers and the maker's own
-notes are never touched, so that no answer can leak them.
+Only tags that say how, by whom and where a picture was made are kept; what may point at a person
+is never shown unasked (`detector.evidence.labels.personal_data`). The maker's own notes, which have
+no published form, are never touched.
 
 Source: TIFF 6.0 §2; EXIF 2.32 §4.6.
 """
@@ -15,7 +16,16 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ExifTag", "decode_user_comment", "read_exif", "read_tiff_xmp"]
+__all__ = [
+    "IPTC",
+    "NAMES",
+    "PHOTOSHOP",
+    "XMP",
+    "ExifTag",
+    "decode_user_comment",
+    "read_exif",
+    "read_tiff_blocks",
+]
 
 MAX_ENTRIES = 512
 """Per directory; cameras write fewer than 100."""
@@ -27,22 +37,34 @@ MODEL: Final = 0x0110
 SOFTWARE: Final = 0x0131
 ARTIST: Final = 0x013B
 USER_COMMENT: Final = 0x9286
-_XMP: Final = 0x02BC
+XMP: Final = 0x02BC
+IPTC: Final = 0x83BB
+PHOTOSHOP: Final = 0x8649
 _EXIF_IFD: Final = 0x8769
+_GPS_IFD: Final = 0x8825
 
 NAMES = {
+    0x000B: "ProcessingSoftware",
+    0x010D: "DocumentName",
+    0xA43B: "ImageEditingSoftware",
     IMAGE_DESCRIPTION: "ImageDescription",
     MAKE: "Make",
     MODEL: "Model",
     SOFTWARE: "Software",
     ARTIST: "Artist",
     USER_COMMENT: "UserComment",
+    0x8298: "Copyright",
+    0xA430: "CameraOwnerName",
+    0xA431: "BodySerialNumber",
+    0xA435: "LensSerialNumber",
+    _GPS_IFD: "GPSPosition",
 }
 
 _TOP_TAGS = frozenset({_EXIF_IFD, *NAMES})
+_EXIF_TAGS = frozenset(NAMES) - {_GPS_IFD}
 
-_TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
-"""TIFF 6.0 §2: bytes per value of each field type."""
+_TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 129: 1}
+"""TIFF 6.0 §2: bytes per value of each field type; EXIF 3.0 §4.6.2 adds 129, UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +133,13 @@ def read_exif(block: bytes, *, place: str) -> tuple[list[ExifTag], str | None]:
                 (offset,) = struct.unpack(f"{order}I", raw)
                 tags += [
                     ExifTag(f"{place} {NAMES[t]}", t, value, order == "<")
-                    for t, value in _entries(block, order, offset, wanted=frozenset(NAMES))
+                    for t, value in _entries(block, order, offset, wanted=_EXIF_TAGS)
                 ]
+            elif tag == _GPS_IFD:
+                position = _read_position(block, order, raw)
+                if position:
+                    text = position.encode("ascii")
+                    tags.append(ExifTag(f"{place} {NAMES[tag]}", tag, text, order == "<"))
             elif tag in NAMES:
                 tags.append(ExifTag(f"{place} {NAMES[tag]}", tag, raw, order == "<"))
     except struct.error:
@@ -120,15 +147,54 @@ def read_exif(block: bytes, *, place: str) -> tuple[list[ExifTag], str | None]:
     return tags, None
 
 
-def read_tiff_xmp(data: bytes) -> Iterator[bytes]:
-    """XMP packets of a TIFF file (tag 700; Source: XMP part 3 §1.1.6)."""
+_LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE = 1, 2, 3, 4
+
+
+def _read_position(block: bytes, order: str, pointer: bytes) -> str | None:
+    """Signed degrees, ``43.46745,11.88513``, of the GPS directory; None without a position.
+
+    Source: EXIF 2.32 §4.6.6: three rationals each, and a letter for the hemisphere.
+
+    Raises:
+        struct.error: The directory lies outside the block.
+    """
+    if len(pointer) != 4:
+        return None
+    (offset,) = struct.unpack(f"{order}I", pointer)
+    wanted = frozenset({_LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE})
+    values = dict(_entries(block, order, offset, wanted=wanted))
+    latitude = _degrees(values.get(_LATITUDE, b""), order)
+    longitude = _degrees(values.get(_LONGITUDE, b""), order)
+    if latitude is None or longitude is None:
+        return None
+    south = values.get(_LATITUDE_REF, b"").startswith(b"S")
+    west = values.get(_LONGITUDE_REF, b"").startswith(b"W")
+    return f"{-latitude if south else latitude:.5f},{-longitude if west else longitude:.5f}"
+
+
+def _degrees(raw: bytes, order: str) -> float | None:
+    if len(raw) != 24:
+        return None
+    parts: tuple[int, ...] = struct.unpack(f"{order}6I", raw)
+    if not all(parts[1::2]):
+        return None
+    return sum(
+        above / below / 60.0**power
+        for power, (above, below) in enumerate(zip(parts[::2], parts[1::2], strict=True))
+    )
+
+
+def read_tiff_blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(tag, content) of the XMP, IPTC and Photoshop blocks of a TIFF file.
+
+    Source: XMP part 3 §1.1.6; Adobe Photoshop TIFF Technical Notes.
+    """
     order = _byte_order(data)
     if order is None:
         return
     try:
         top = _first_directory(data, order)
-        for _, raw in _entries(data, order, top, wanted=frozenset({_XMP})):
-            yield raw
+        yield from _entries(data, order, top, wanted=frozenset({XMP, IPTC, PHOTOSHOP}))
     except struct.error:
         return
 

@@ -5,26 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from detector.evidence.containers import read_metadata
-from detector.evidence.generators import GENERATOR_RULES
+from detector.evidence.generators import find_generators
 from detector.evidence.labels import LABEL_RULES
-from detector.evidence.novelai import novelai_evidence
 from detector.evidence.signals import read_signals
-from provenance.types import Finding, MetadataEvidence
+from detector.evidence.stealth import read_alpha_text, read_colour_text
+from provenance.types import Finding, MediaType, MetadataEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from detector.evidence.context import SourceContext
+    from detector.evidence.stealth import HiddenText
     from provenance.types import Candidate, Evidence
 
 __all__ = ["MetadataSource", "build_source"]
 
 _MAX_FINDINGS = 32
-"""Real files carry fewer than five; thousands of text chunks shall not flood an answer."""
+"""Real files carry fewer than ten; thousands of text chunks shall not flood an answer."""
+_LOSSLESS = frozenset(
+    {MediaType.PNG, MediaType.WEBP, MediaType.TIFF, MediaType.BMP, MediaType.AVIF, MediaType.HEIF}
+)
+"""Kinds that can keep the lowest bits of pixels."""
 
 
 class MetadataSource:
-    """Reads labels that anyone can write; fast, needs no key, no registry and no pixels."""
+    """Reads labels that anyone can write; fast, needs no key and no registry."""
 
     name = "metadata"
     thorough = False
@@ -32,16 +37,17 @@ class MetadataSource:
     def collect(self, candidate: Candidate) -> Sequence[Evidence]:
         """Every label once, and one UNREADABLE where something is damaged; else one ABSENT."""
         found = read_metadata(candidate.data, candidate.media_type)
-        if not found.supported:
+        hidden = list(_hidden_texts(candidate))
+        if not found.supported and not hidden:
             kind = candidate.media_type or "this kind"
             return [
                 MetadataEvidence(
                     Finding.UNREADABLE, f"Metadata of {kind} files is not read by this version."
                 )
             ]
-        signals = read_signals(found)
-        evidence = [item for rule in (*GENERATOR_RULES, *LABEL_RULES) for item in rule(signals)]
-        evidence += novelai_evidence(signals, candidate.raster)
+        signals = read_signals(found, hidden)
+        evidence = list(find_generators(signals, candidate.raster))
+        evidence += [item for rule in LABEL_RULES for item in rule(signals)]
         unique = list({(e.tool, e.place, e.claim): e for e in evidence}.values())[:_MAX_FINDINGS]
         if signals.problems:
             problems = "; ".join(dict.fromkeys(signals.problems))[:300]
@@ -53,6 +59,15 @@ class MetadataSource:
         return unique or [
             MetadataEvidence(Finding.ABSENT, "No label of a generator or a standard was found.")
         ]
+
+
+def _hidden_texts(candidate: Candidate) -> Iterator[HiddenText]:
+    if candidate.alpha_bits is not None and (text := read_alpha_text(candidate.alpha_bits)):
+        yield text
+    if candidate.raster is not None and candidate.media_type in _LOSSLESS:
+        text = read_colour_text(candidate.raster)
+        if text:
+            yield text
 
 
 def build_source(context: SourceContext) -> MetadataSource:  # noqa: ARG001  the group's signature

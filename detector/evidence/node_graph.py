@@ -8,14 +8,17 @@ Every node is looked at once or twice, so that no graph takes more than linear t
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
+from detector.evidence.settings import read_settings
 from provenance.types import SourceClaim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["claim_of_prompt", "claim_of_workflow"]
+    from provenance.types import GenerationSettings
+
+__all__ = ["claim_of_prompt", "claim_of_workflow", "enlarges_only", "settings_of_prompt"]
 
 _PICTURE_INPUTS = frozenset({"latent_image", "latent", "samples", "pixels", "image", "images"})
 """Inputs along which pixels and latents flow to a sampler; conditioning comes by others."""
@@ -102,6 +105,79 @@ def _claim_of_types(types: Sequence[str]) -> SourceClaim:
     return SourceClaim.FULLY_AI if sampled else SourceClaim.POSSIBLY_AI
 
 
+def enlarges_only(nodes: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether the graph that ran has no sampler, and a node that enlarges a picture by a model."""
+    kinds = [str(node["class_type"]).lower() for node in nodes.values()]
+    return not any("sampler" in kind for kind in kinds) and any("upscale" in kind for kind in kinds)
+
+
+_SETTINGS = frozenset(
+    {
+        "steps",
+        "cfg",
+        "seed",
+        "noise_seed",
+        "sampler_name",
+        "scheduler",
+        "denoise",
+        "ckpt_name",
+        "unet_name",
+    }
+)
+_MAX_PROMPTED_NODES = 256
+"""Nodes whose prompt is looked for; real graphs have a few."""
+_MAX_TEXT_STEPS = 8
+"""Nodes between a sampler and the text of its prompt; a few in real graphs."""
+
+
+def settings_of_prompt(nodes: Mapping[str, Mapping[str, Any]]) -> GenerationSettings | None:
+    """The settings of the graph that ran; of several samplers, the first one's.
+
+    Args:
+        nodes: Node by key; each with a ``class_type``.
+    """
+    values: dict[str, object] = {}
+    asked = 0
+    for node in nodes.values():
+        kind = str(node["class_type"]).lower()
+        # Other nodes have widths and heights too, of crops and of conditioning.
+        wanted = _SETTINGS | ({"width", "height"} if "latent" in kind else set())
+        for name, value in _inputs(node).items():
+            if name in wanted and isinstance(value, int | float | str):
+                values.setdefault(name, value)
+        for name, field in (("positive", "prompt"), ("negative", "negative_prompt")):
+            if field in values or name not in _inputs(node) or asked >= _MAX_PROMPTED_NODES:
+                continue
+            asked += 1
+            text = _text_behind(node, name, nodes)
+            if text:
+                values[field] = text
+    return read_settings(values)
+
+
+def _text_behind(
+    node: Mapping[str, Any], name: str, nodes: Mapping[str, Mapping[str, Any]]
+) -> str | None:
+    """The text that a sampler's conditioning was made from, along the first link of each node."""
+    for _ in range(_MAX_TEXT_STEPS):
+        inputs = _inputs(node)
+        source = next(
+            (
+                str(link[0])
+                for key in (name, "conditioning", "text")
+                if _is_link(link := inputs.get(key))
+            ),
+            None,
+        )
+        if source is None:
+            break
+        node, name = nodes.get(source, {}), "conditioning"
+        text = _inputs(node).get("text")
+        if isinstance(text, str):
+            return text
+    return None
+
+
 # -- one node ----------------------------------------------------------------------------------
 
 
@@ -115,6 +191,10 @@ def _links(node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, link in _inputs(node).items():
         if isinstance(link, list) and link:
             yield name, str(link[0])
+
+
+def _is_link(value: object) -> TypeGuard[list[object]]:
+    return isinstance(value, list) and bool(value)
 
 
 def _loads(kind: str) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from detector.evidence.context import SourceContext
     from provenance.interfaces import Hasher, RecordStore
-    from provenance.types import Candidate, Evidence, RegistryRecord
+    from provenance.types import Candidate, Evidence, PerceptualHash, RegistryRecord
 
 __all__ = ["MAX_SIMILAR", "RegistrySource", "build_source"]
 
@@ -48,7 +48,7 @@ class RegistrySource:
         self._max_distance_bits = max_distance_bits
 
     def collect(self, candidate: Candidate) -> Sequence[Evidence]:
-        """One exact hit, or up to `MAX_SIMILAR` similar ones, or one ABSENT."""
+        """One exact hit, up to `MAX_SIMILAR` similar ones, one ABSENT, or why it cannot look."""
         store = self._store()
         if store is None:
             reason = "This installation has no registry yet, so nothing was looked up."
@@ -56,18 +56,20 @@ class RegistrySource:
         exact = _find_exact(candidate, store)
         if exact is not None:
             return [exact]
-        similar = list(self._find_similar(candidate, store))
+        hasher = self._hasher()
+        if candidate.raster is None:
+            return [_abstain("its pixels do not decode, so it was not compared by its looks")]
+        query = None if hasher is None else hasher.hash(candidate.raster)
+        if hasher is not None and (query is None or not can_search(query)):
+            return [_abstain("it is too plain or too small to be compared by its looks")]
+        similar = [] if query is None else list(self._find_similar(query, store))
         return similar or [
             RegistryEvidence(Finding.ABSENT, "No record of this registry matches this picture.")
         ]
 
-    def _find_similar(self, candidate: Candidate, store: RecordStore) -> Iterator[RegistryEvidence]:
-        hasher = self._hasher()
-        query = (
-            None if hasher is None or candidate.raster is None else hasher.hash(candidate.raster)
-        )
-        if query is None or not can_search(query):
-            return
+    def _find_similar(
+        self, query: PerceptualHash, store: RecordStore
+    ) -> Iterator[RegistryEvidence]:
         for near in store.nearest_hashes(
             query, max_distance_bits=self._max_distance_bits, limit=MAX_SIMILAR
         ):
@@ -81,6 +83,12 @@ class RegistrySource:
                 store.get(near.record_id).kind,
                 distance_bits=near.distance_bits,
             )
+
+
+def _abstain(why: str) -> RegistryEvidence:
+    return RegistryEvidence(
+        Finding.UNREADABLE, f"No record has this picture's bytes or pixels; {why}."
+    )
 
 
 def _find_exact(candidate: Candidate, store: RecordStore) -> RegistryEvidence | None:

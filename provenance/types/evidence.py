@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Evidence",
     "Finding",
+    "GenerationSettings",
+    "Making",
     "ManifestEvidence",
     "MarkGeometry",
     "MarkRegion",
@@ -187,6 +189,53 @@ class RegistryEvidence:
     source: Literal["registry"] = "registry"
 
 
+class Making(StrEnum):
+    """What a label says that a machine did to the picture.
+
+    GENERATED: made it. EDITED: made it from another picture, or changed a part of one. ENHANCED:
+    enlarged or restored it, without a new subject.
+    """
+
+    GENERATED = "generated"
+    EDITED = "edited"
+    ENHANCED = "enhanced"
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSettings:
+    """The settings that a generator wrote, in one shape for all of them; as the file says.
+
+    Attributes:
+        model: File or product name, without folders.
+        model_hash: As the program shortens it.
+        sampler: The program's word for it.
+        scheduler: The program's word for the noise schedule.
+        steps: Steps asked for.
+        guidance: Classifier-free guidance.
+        seed: Seed of the noise.
+        width_px: Width asked for; the file may have been scaled since.
+        height_px: Height asked for.
+        strength: Of the noise over a picture to start from, 0..1; 1 leaves nothing of it.
+        clip_skip: Layers of the text encoder left out.
+        prompt: Private: a person's words.
+        negative_prompt: Private.
+    """
+
+    model: str | None = None
+    model_hash: str | None = None
+    sampler: str | None = None
+    scheduler: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    seed: int | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    strength: float | None = None
+    clip_skip: int | None = None
+    prompt: str | None = field(default=None, repr=False)
+    negative_prompt: str | None = field(default=None, repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class MetadataEvidence:
     """An unsigned label or a generator's own parameters: anyone can write or remove it.
@@ -198,7 +247,11 @@ class MetadataEvidence:
         version: The program's version.
         place: Container, key: e.g. ``PNG tEXt parameters``.
         claim: What the label says.
-        detail: A few non-personal fields (sampler, size); never prompt, names, GPS, serials.
+        making: What it says that a machine did; None when it names no machine's work.
+        settings: How the picture was generated; None where the label holds no settings.
+        detail: A few more fields, none of them personal: never prompt, names, GPS, serials.
+        private: What may point at a person (names, positions, serials), and is shown only to
+            somebody who asks for it.
         signed_by: Maker whose published key verified a signature over these very pixels (NovelAI
             signs so, outside C2PA); None for the usual label that anyone can write.
     """
@@ -209,12 +262,16 @@ class MetadataEvidence:
     version: str | None = None
     place: str | None = None
     claim: SourceClaim = SourceClaim.NO_CLAIM
+    making: Making | None = None
+    settings: GenerationSettings | None = None
     detail: Parameters = field(default_factory=dict)
+    private: Parameters = field(default_factory=dict, repr=False)
     signed_by: str | None = None
     source: Literal["metadata"] = "metadata"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "detail", frozen_parameters(self.detail))
+        object.__setattr__(self, "private", frozen_parameters(self.private))
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,9 @@ class Candidate:
         decode_problem: Why `raster` is None, in a sentence; None otherwise.
         pixel_sha256: `imaging.hash_pixels` of the raster; None without one.
         frames: Number of frames that the file announces; only the first is decoded.
+        alpha_bits: Lowest bit of alpha of every pixel as stored, column by column from the left,
+            eight to a byte, first bit highest; None without an alpha channel. Generators hide
+            texts there.
     """
 
     name: str
@@ -103,3 +106,4 @@ class Candidate:
     decode_problem: str | None = None
     pixel_sha256: str | None = None
     frames: int = 1
+    alpha_bits: bytes | None = field(default=None, repr=False)

@@ -11,7 +11,7 @@ import pytest
 
 from detector.wiring import build_detector
 from provenance.config import load_settings
-from provenance.types import Finding, Integrity, ManifestEvidence
+from provenance.types import Finding, Integrity, ManifestEvidence, MetadataEvidence
 
 if TYPE_CHECKING:
     from detector.service import DetectorService
@@ -110,6 +110,57 @@ def test_a_real_manifest_moved_onto_other_pixels_speaks_for_nobody(path: str) ->
     verdict = verify(path)
     assert report_of(verdict).integrity is Integrity.CONTENT_CHANGED
     assert not any(name in " ".join(verdict.reasons) for name in ("OpenAI", "Google"))
+
+
+NAMED = [
+    ("a1111_jpeg.jpg", "AUTOMATIC1111", "v1.10.1", "JPEG EXIF UserComment"),
+    ("a1111_1px.png", "AUTOMATIC1111", None, "PNG tEXt parameters"),
+    ("forge_neo_AIGC_trap.png", "Stable Diffusion WebUI Forge Neo", "neo", "PNG iTXt parameters"),
+    ("comfyui_1px.png", "ComfyUI", None, "PNG tEXt prompt"),
+    ("comfyui_exif_make.jpeg", "ComfyUI", None, "JPEG EXIF Make"),
+    ("swarmui.jpg", "SwarmUI", "0.9.7.4", "JPEG EXIF UserComment"),
+    ("invokeai_metadata_1px.png", "InvokeAI", None, "PNG tEXt invokeai_metadata"),
+    ("invokeai_dream_1px.png", "InvokeAI", None, "PNG tEXt Dream"),
+    ("fooocus_1px.png", "Fooocus", "Fooocus v2.4.3", "PNG tEXt parameters"),
+    (
+        "novelai_signed.webp",
+        "NovelAI",
+        "NovelAI Diffusion V4.5 C02D4F98",
+        "WebP EXIF UserComment",
+    ),
+    (
+        "novelai_signed.webp",
+        "NovelAI",
+        "NovelAI Diffusion V4.5 C02D4F98",
+        "lowest bits of alpha (stealth_pngcomp)",
+    ),
+    ("midjourney_v5.png", "Midjourney", "5.2", "PNG tEXt Description"),
+    ("doubao_tc260.png", "Doubao", None, "PNG iTXt XML:com.adobe.xmp TC260:AIGC"),
+    ("synthetic/18-contradiction.jpg", "Midjourney", None, None),
+]
+"""Tool, version and place as the files' README names them."""
+
+
+@pytest.mark.parametrize(("name", "tool", "version", "place"), NAMED)
+def test_tool_version_and_place_are_named(
+    name: str, tool: str, version: str | None, place: str | None
+) -> None:
+    named = [
+        e
+        for e in verify(f"generators/{name}").evidence
+        if isinstance(e, MetadataEvidence) and e.tool == tool
+    ]
+    assert place is None or place in [e.place for e in named]
+    assert version is None or version in [e.version for e in named]
+    assert named
+    signed = [e.signed_by for e in named if e.signed_by]
+    assert signed == (["NovelAI"] * 2 if tool == "NovelAI" else [])
+
+
+def test_no_label_is_found_by_letters_that_occur_in_the_picture_data() -> None:
+    found = verify("generators/forge_neo_AIGC_trap.png").evidence
+    labels = [e for e in found if isinstance(e, MetadataEvidence)]
+    assert [e.tool for e in labels] == ["Stable Diffusion WebUI Forge Neo"]
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the photographs are not here")

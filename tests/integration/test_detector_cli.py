@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from console import run
 from deliveries import DeliveringHome, make_home
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from provenance.imaging import encode_image
 from provenance.manifest.heal import split_shell
@@ -51,6 +51,23 @@ def as_jpeg(data: bytes, quality: int) -> bytes:
     out = io.BytesIO()
     Image.open(io.BytesIO(data)).save(out, "JPEG", quality=quality)
     return out.getvalue()
+
+
+def test_prompts_and_names_are_printed_only_when_asked_for(
+    home: DeliveringHome, tmp_path: Path
+) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", "a secret prompt\nSteps: 20, Sampler: Euler a, Seed: 1")
+    info.add_text("Author", "a secret name")
+    path = tmp_path / "generated.png"
+    Image.new("RGB", (32, 32)).save(path, pnginfo=info)
+    for option in ("--json", "--fast"):
+        said = run(home.settings.home, "verify", path, option).out
+        assert "AUTOMATIC1111" in said
+        assert "secret" not in said
+    said = run(home.settings.home, "verify", path, "--json", "--include-private").out
+    assert "a secret prompt" in said
+    assert "a secret name" in said
 
 
 def test_verify_answers_each_file_and_prints_nothing_but_json(

@@ -96,9 +96,9 @@ def test_a_compressed_text_bomb_stops_at_the_limit() -> None:
 def test_thousands_of_bombs_cost_no_more_than_a_few() -> None:
     """Each unpacks to the limit of one text; once 4 000 of them unpacked to 16 GB."""
     bomb = chunk(b"zTXt", b"Key\0\0" + zlib.compress(bytes(MAX_TEXT_BYTES + 1)))
-    start = time.monotonic()
+    start = time.process_time()
     found = read_metadata(png(*[bomb] * 1000), MediaType.PNG)
-    assert time.monotonic() - start < 1.0
+    assert time.process_time() - start < 1.0
     assert found.texts == []
     assert "PNG zTXt is too long to read" in found.problems
 
@@ -117,9 +117,9 @@ def test_thousands_of_bombs_cost_no_more_than_a_few() -> None:
     ids=["empty IDAT", "fill bytes", "sub-blocks of one byte", "elements"],
 )
 def test_files_made_to_be_slow_are_not(data: bytes, media_type: MediaType) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     read_signals(read_metadata(data, media_type))
-    assert time.monotonic() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 def test_comment_behind_fill_bytes_is_read() -> None:
@@ -307,6 +307,173 @@ def test_xmp_in_utf16_is_read() -> None:
     assert len(values) == 3
 
 
+def iptc(**values: bytes) -> bytes:
+    numbers = {"program": 65, "credit": 110, "caption": 120, "byline": 80}
+    return b"".join(
+        struct.pack(">BBBH", 0x1C, 2, numbers[name], len(value)) + value
+        for name, value in values.items()
+    )
+
+
+def resource(kind: int, content: bytes) -> bytes:
+    padding = b"\0" * (len(content) & 1)
+    return b"8BIM" + struct.pack(">HHI", kind, 0, len(content)) + content + padding
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
+
+
+CREDIT = iptc(byline=b"a person", credit=b"Made with Google AI", program=b"caf\xe9")
+EXPECTED_CREDIT = [("Credit", "Made with Google AI"), ("OriginatingProgram", "café")]
+
+
+def test_iptc_in_photoshop_resources_is_read_over_several_segments() -> None:
+    block = resource(0x03ED, b"odd") + resource(0x0404, CREDIT) + resource(0x0424, XMP.encode())
+    half = len(block) // 2
+    data = b"\xff\xd8" + b"".join(
+        segment(0xED, b"Photoshop 3.0\0" + part) for part in (block[:half], block[half:])
+    )
+    found = read_metadata(data + b"\xff\xd9", MediaType.JPEG)
+    assert [(t.key, t.text) for t in found.texts] == EXPECTED_CREDIT
+    assert [t.container for t in found.texts] == ["JPEG IPTC"] * 2
+    assert [packet for _, packet in found.xmp] == [XMP.encode()]
+
+
+@pytest.mark.parametrize("block", [CREDIT, b"Photoshop 3.0\0" + resource(0x0404, CREDIT)])
+def test_iptc_in_a_raw_profile_is_read(block: bytes) -> None:
+    hexed = b"\niptc\n  %d\n" % len(block) + block.hex().encode()
+    found = read_metadata(png(chunk(b"tEXt", b"Raw profile type iptc\0" + hexed)), MediaType.PNG)
+    assert [(t.key, t.text) for t in found.texts] == EXPECTED_CREDIT
+
+
+def test_iptc_in_a_tiff_is_read() -> None:
+    out = io.BytesIO()
+    info = {33723: CREDIT, 34377: resource(0x0404, CREDIT)}
+    Image.new("RGB", (2, 2)).save(out, "TIFF", tiffinfo=info)
+    found = read_metadata(out.getvalue(), MediaType.TIFF)
+    assert [t.container for t in found.texts] == ["TIFF IPTC"] * 2 + ["TIFF Photoshop IPTC"] * 2
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def heif(exif: bytes, packet: bytes, *, in_idat: bool) -> bytes:
+    """A file of one Exif item and one of XMP, in ``idat`` or behind the boxes."""
+    blocks = struct.pack(">I", 6) + b"Exif\0\0" + exif, packet
+    entries = box(b"infe", b"\2\0\0\0" + struct.pack(">HH4s", 1, 0, b"Exif") + b"\0")
+    entries += box(
+        b"infe",
+        b"\2\0\0\0" + struct.pack(">HH4s", 2, 0, b"mime") + b"x\0application/rdf+xml\0",
+    )
+    head = box(b"ftyp", b"heic\0\0\0\0mif1heic")
+
+    def meta(base: int) -> bytes:
+        items, at = b"", base
+        for number, block in enumerate(blocks, start=1):
+            method = 1 if in_idat else 0
+            items += struct.pack(">HHHHII", number, method, 0, 1, at, len(block))
+            at += len(block)
+        location = b"\1\0\0\0" + b"\x44\x00" + struct.pack(">H", 2) + items
+        inner = box(b"iinf", bytes(4) + struct.pack(">H", 2) + entries) + box(b"iloc", location)
+        return box(b"meta", bytes(4) + inner + box(b"idat", b"".join(blocks) if in_idat else b""))
+
+    if in_idat:
+        return head + meta(0)
+    start = len(head) + len(meta(0)) + 8
+    return head + meta(start) + box(b"mdat", b"".join(blocks))
+
+
+@pytest.mark.parametrize("in_idat", [True, False])
+def test_heif_items_are_read(*, in_idat: bool) -> None:
+    data = heif(exif_block({0x0131: b"tool\0"}), XMP.encode(), in_idat=in_idat)
+    assert sniff_media_type(data) is MediaType.HEIF
+    found = read_metadata(data, MediaType.HEIF)
+    assert [(tag.place, tag.text) for tag in found.exif] == [("HEIF EXIF Software", "tool")]
+    assert found.xmp == [("HEIF XMP", XMP.encode())]
+    assert not found.problems
+
+
+def test_avif_exif_and_xmp_are_read() -> None:
+    out = io.BytesIO()
+    exif = exif_block({0x0131: b"tool\0"})
+    Image.new("RGB", (16, 16)).save(out, "AVIF", exif=exif, xmp=XMP.encode())
+    found = read_metadata(out.getvalue(), MediaType.AVIF)
+    assert [tag.text for tag in found.exif] == ["tool"]
+    assert [packet for _, packet in found.xmp] == [XMP.encode()]
+
+
+def test_xmp_in_a_uuid_box_is_read() -> None:
+    uuid = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+    data = box(b"ftyp", b"avif\0\0\0\0") + box(b"uuid", uuid + XMP.encode())
+    assert read_metadata(data, MediaType.AVIF).xmp == [("AVIF XMP", XMP.encode())]
+
+
+def test_a_box_longer_than_the_file_is_a_problem() -> None:
+    data = box(b"ftyp", b"avif\0\0\0\0") + struct.pack(">I4s", 2**31, b"meta")
+    assert read_metadata(data, MediaType.AVIF).problems
+
+
+def samsung_trailer(name: bytes, value: bytes) -> bytes:
+    block = struct.pack("<HHI", 0, 0x0D91, len(name)) + name + value
+    directory = b"SEFH" + struct.pack("<II", 107, 1)
+    directory += struct.pack("<HHII", 0, 0x0D91, len(block), len(block))
+    return block + directory + struct.pack("<I", len(directory)) + b"SEFT"
+
+
+TRAILER = samsung_trailer(b"PEg_Info", b'{"genAIType":8}')
+
+
+@pytest.mark.parametrize("picture", [png(IDAT), b"\xff\xd8\xff\xda..\xff\xd9"])
+def test_samsungs_trailer_is_read_behind_any_picture(picture: bytes) -> None:
+    assert texts(picture + TRAILER) == [("Samsung trailer", "PEg_Info", '{"genAIType":8}')]
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        TRAILER[:-1],
+        TRAILER[:-8] + struct.pack("<I", 2**31) + b"SEFT",
+        b"SEFT",
+        samsung_trailer(b"Image_UTC_Data", b"1"),
+        b'PEg_Info{"genAIType":8}',
+    ],
+)
+def test_what_merely_resembles_the_trailer_is_not_read(tail: bytes) -> None:
+    assert texts(png(IDAT) + tail) == []
+
+
+def test_label_glued_to_its_name_in_an_application_segment_is_read() -> None:
+    data = b"\xff\xd8" + segment(0xEB, b'AIGC{"Label":"1"}') + b"\xff\xd9"
+    assert texts(data) == [("JPEG APP", "AIGC", '{"Label":"1"}')]
+
+
+def test_position_and_serial_are_read_with_their_signs() -> None:
+    image = Image.new("RGB", (4, 4))
+    exif = image.getexif()
+    exif.get_ifd(0x8825).update({1: "S", 2: (33.0, 30.0, 0.0), 3: "E", 4: (151.0, 0.0, 36.0)})
+    exif.get_ifd(0x8769)[0xA431] = "serial 7"
+    out = io.BytesIO()
+    image.save(out, "JPEG", exif=exif)
+    found = read_metadata(out.getvalue(), MediaType.JPEG)
+    said = {tag.place: tag.text for tag in found.exif}
+    assert said["JPEG EXIF GPSPosition"] == "-33.50000,151.01000"
+    assert said["JPEG EXIF BodySerialNumber"] == "serial 7"
+
+
+def test_thousands_of_extended_xmp_pieces_take_linear_time() -> None:
+    header = b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 32
+    piece = 10_000
+    data = b"\xff\xd8" + b"".join(
+        segment(0xE1, header + struct.pack(">II", 4000 * piece, at * piece) + b" " * piece)
+        for at in range(4000)
+    )
+    start = time.process_time()
+    read_metadata(data + b"\xff\xd9", MediaType.JPEG)
+    assert time.process_time() - start < 1.0
+
+
 def sample_files() -> list[Path]:
     found = [p for folder in ("generators", "camera") for p in (DATA / folder).rglob("*.*g*")]
     return sorted(p for p in found if p.is_file())
@@ -334,6 +501,8 @@ def test_any_bytes_behind_any_signature_never_raise(tail: bytes, media_type: Med
         MediaType.WEBP: b"RIFF\0\0\0\0WEBP",
         MediaType.GIF: b"GIF89a",
         MediaType.TIFF: b"MM\0*",
+        MediaType.AVIF: box(b"ftyp", b"avif\0\0\0\0"),
+        MediaType.HEIF: box(b"ftyp", b"heic\0\0\0\0"),
     }
     read_signals(read_metadata(heads.get(media_type, b"") + tail, media_type))
     read_signals(read_metadata(tail, media_type))

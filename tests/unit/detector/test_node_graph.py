@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from detector.evidence.node_graph import claim_of_prompt, claim_of_workflow
+from detector.evidence.node_graph import claim_of_prompt, claim_of_workflow, settings_of_prompt
 from provenance.types import SourceClaim
 
 FULLY, PARTLY, POSSIBLY = SourceClaim.FULLY_AI, SourceClaim.PARTLY_AI, SourceClaim.POSSIBLY_AI
@@ -177,10 +177,13 @@ def test_a_hostile_graph_takes_linear_time(feed: str) -> None:
         str(i): node("ImageBlend", image=[str(i - 1), 0], images=[str(i - 2), 0])
         for i in range(20_000)
     } | {"-1": LOADER, "-2": LOADER}
-    start = time.monotonic()
+    start = time.process_time()
     assert claim_of_prompt(nodes) is FULLY
     assert claim_of_prompt(crossed) is POSSIBLY
-    assert time.monotonic() - start < 2.0
+    hub = {"hub": node("A", **{f"in{i}": ["hub", 0] for i in range(50_000)})}
+    around = {str(i): node("KSampler", positive=["hub", 0]) for i in range(20_000)}
+    assert settings_of_prompt(hub | around) is None
+    assert time.process_time() - start < 2.0
 
 
 def workflow(*, kind: str = "KSampler", strength: Any = 0.5, mode: int = 0) -> SourceClaim:
