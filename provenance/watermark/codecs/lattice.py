@@ -131,7 +131,7 @@ class LatticeCodec:
     name: str = "lattice"
     alg: str = "lattice.1"
     min_side_px: int = _MIN_SIDE_PX
-    strengths: tuple[float, ...] = (0.8, 0.95, 1.1, 1.3, 1.55)
+    strengths: tuple[float, ...] = (0.9, 1.05, 1.2, 1.4, 1.6)
     endures: tuple[Resave, ...] = (
         Resave(quality=30),
         Resave(quality=70, scale=0.5),

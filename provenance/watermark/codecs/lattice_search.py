@@ -42,6 +42,10 @@ _SURE = 6.3
 """Pilot statistic that ends a step of the search: above what the geometries of a step reach in
 unmarked pictures. What is not sure is read all the same, when its step is over."""
 
+_PATIENCE = 4
+"""Chunks that must bring nothing better before a sure match ends its step: beside the right
+geometry, a few hundredths off, lie lesser tops that are sure as well and lead nowhere."""
+
 _LOG_STEP = 0.0045
 """Steps of the scans: half a step moves the edge of a picture by a tenth of the shortest wave."""
 
@@ -82,14 +86,19 @@ class Search:
             _scan_stretches(),
         )
         for step in steps:
-            best = Match(0.0, Geometry())
-            for some in _chunks(step):
-                best = max(best, self._best_of(some), key=lambda match: match.statistic)
-                if best.statistic > _SURE or is_late():
-                    break
-            yield self._refine(best)
+            yield self._refine(self._best_in(step, is_late))
             if is_late():
                 return
+
+    def _best_in(self, step: Iterable[Geometry], is_late: Callable[[], bool]) -> Match:
+        """The best match of a step, which ends early when that is sure or time is over."""
+        best, since = Match(0.0, Geometry()), 0
+        for some in _chunks(step):
+            match = self._best_of(some)
+            best, since = (match, 0) if match.statistic > best.statistic else (best, since + 1)
+            if (best.statistic > _SURE and since >= _PATIENCE) or is_late():
+                break
+        return best
 
     def lines(self, geometry: Geometry) -> Lines:
         """All lines at a geometry."""
