@@ -80,10 +80,20 @@ def _fitted(path: Path, size: tuple[int, int]) -> Image.Image:
 
 def _files(folder: Path) -> Iterable[Path]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() in _SUFFIXES:
-            with Image.open(path) as opened:
-                if min(opened.size) >= _MIN_SIDE_PX:
-                    yield path
+        if path.suffix.lower() in _SUFFIXES and _is_usable(path):
+            yield path
+
+
+def _is_usable(path: Path) -> bool:
+    """Whether it is large enough and decodes: some files are broken on purpose, for tests."""
+    try:
+        with Image.open(path) as opened:
+            if min(opened.size) < _MIN_SIDE_PX:
+                return False
+            opened.load()
+    except OSError:
+        return False
+    return True
 
 
 def every_file(folder: Path, source: str) -> list[Picture]:
