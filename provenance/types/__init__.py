@@ -28,6 +28,7 @@ from provenance.types.credentials import (
 from provenance.types.evidence import (
     Evidence,
     Finding,
+    KnownMarkEvidence,
     ManifestEvidence,
     MarkGeometry,
     MarkRegion,
@@ -123,6 +124,7 @@ __all__ = [
     "Integrity",
     "LogHead",
     "LoraRef",
+    "KnownMarkEvidence",
     "ManifestEvidence",
     "ManifestReport",
     "MarkGeometry",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from provenance.types import BitArray, Uint8Array
     from provenance.watermark.codecs.haar_planes import Real
 
-__all__ = ["STEP", "FrequencyMethod", "decode_bits", "measure_blocks", "vote_bits"]
+__all__ = ["STEP", "FrequencyMethod", "decode_bits", "measure_blocks", "measure_plane", "vote_bits"]
 
 STEP = 36
 """The package's quantiser step, which no known tool changes."""
@@ -108,10 +108,25 @@ def measure_blocks(pixels: Uint8Array, *, path: PixelPath, method: FrequencyMeth
     """
     rows, columns = (side // _BLOCK_PX for side in pixels.shape[:2])
     strips = [
-        _MEASURES[method](approximate(blue_difference(strip, path)))
+        measure_plane(blue_difference(strip, path), method=method)
         for strip in _strips(pixels[: rows * _BLOCK_PX, : columns * _BLOCK_PX])
     ]
     return np.concatenate(strips) if strips else np.empty((rows, columns))
+
+
+def measure_plane(plane: Real, *, method: FrequencyMethod) -> Real:
+    """The same of a plane that is there already.
+
+    Args:
+        plane: (h, w), as `haar_planes.blue_difference` answers; rows and columns beyond a multiple
+            of 8 are left out.
+        method: As in `measure_blocks`.
+
+    Returns:
+        (h // 8, w // 8), not negative.
+    """
+    rows, columns = (side // _BLOCK_PX * _BLOCK_PX for side in plane.shape)
+    return _MEASURES[method](approximate(plane[:rows, :columns]))
 
 
 def _strips(pixels: Uint8Array) -> Iterator[Uint8Array]:
