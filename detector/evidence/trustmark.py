@@ -32,7 +32,14 @@ if TYPE_CHECKING:
     from detector.evidence.context import SourceContext
     from provenance.types import BitArray, Candidate, Evidence, RasterImage
 
-__all__ = ["TrustMarkSource", "build_source", "missing_parts", "word_p_value"]
+__all__ = [
+    "MODELS",
+    "TrustMarkSource",
+    "build_source",
+    "judge_word",
+    "missing_parts",
+    "word_p_value",
+]
 
 MODELS = ("Q", "P")
 """Variants looked for: the usual one and the one of highest quality."""

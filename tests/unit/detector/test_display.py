@@ -84,6 +84,7 @@ def test_view_has_the_promised_fields_and_reads_back() -> None:
         "c2pa",
         "watermark",
         "signpost",
+        "known_watermark",
         "registry",
         "metadata",
         "other",
