@@ -140,9 +140,9 @@ def _files(model: str) -> tuple[str, ...]:
 
 def _read(raster: RasterImage, model: str) -> float:
     """P-value of what the picture says."""
-    with _LOCK:  # one model at a time: torch uses all cores anyway
+    with _LOCK:  # one at a time: torch uses all cores anyway, and the framing keeps state
         text = _load(model).decode(Image.fromarray(raster.pixels), MODE="binary")[0]
-    return judge_word(np.array([digit == "1" for digit in text]))
+        return judge_word(np.array([digit == "1" for digit in text]))
 
 
 def judge_word(bits: BitArray) -> float:
@@ -151,14 +151,19 @@ def judge_word(bits: BitArray) -> float:
     Args:
         bits: (100,) bool, as the network says them.
     """
-    layers = importlib.import_module("trustmark.datalayer")
-    reader = layers.DataLayer(bits.size, verbose=False, encoding_mode=1)
-    payload, accepted, schema = reader.decode_bitstream(bits[None], MODE="binary")[0]
+    layer = _layer(1)  # reads all schemas
+    payload, accepted, schema = layer.decode_bitstream(bits[None], MODE="binary")[0]
     if not accepted or schema not in _PARITY_BITS:
         return 1.0
-    writer = layers.DataLayer(bits.size, verbose=False, encoding_mode=schema)
-    word = np.asarray(writer.encode_binary([payload])[0], dtype=bool)
+    word = np.asarray(_layer(schema).encode_binary([payload])[0], dtype=bool)
     return word_p_value(int((word != bits)[:_WORD_BITS].sum()), schema)
+
+
+@lru_cache(maxsize=len(_PARITY_BITS))
+def _layer(schema: int) -> Any:
+    """The package's framing of words; takes seconds to make."""
+    layers = importlib.import_module("trustmark.datalayer")
+    return layers.DataLayer(_WORD_BITS + 4, verbose=False, encoding_mode=schema)
 
 
 @lru_cache(maxsize=len(MODELS))

@@ -111,7 +111,10 @@ def measure_blocks(pixels: Uint8Array, *, path: PixelPath, method: FrequencyMeth
         measure_plane(blue_difference(strip, path), method=method)
         for strip in _strips(pixels[: rows * _BLOCK_PX, : columns * _BLOCK_PX])
     ]
-    return np.concatenate(strips) if strips else np.empty((rows, columns))
+    if not strips:
+        return np.empty((rows, columns))
+    values: Real = np.concatenate(strips)  # type: ignore[assignment]  # all of one number type
+    return values
 
 
 def measure_plane(plane: Real, *, method: FrequencyMethod) -> Real:

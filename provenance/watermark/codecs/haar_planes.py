@@ -26,9 +26,12 @@ Real: TypeAlias = npt.NDArray[np.float64] | npt.NDArray[np.float32]
 _HALF = 0.7071067811865476
 """PyWavelets' coefficient of the Haar filter."""
 
-_LUMA_FIXED = (np.float32(1868), np.float32(9617), np.float32(4899))
-"""Weights of blue, green and red in uint8 pictures, 14-bit fixed point. Every sum stays under
-2**24, so that float32 holds it exactly."""
+_LUMA_FIXED = {
+    0: np.array([1868, 9617, 4899], dtype=np.float32),
+    2: np.array([4899, 9617, 1868], dtype=np.float32),
+}
+"""Weights of the channels in uint8 pictures, by the place of the one taken for blue; 14-bit fixed
+point. Every sum stays under 2**24, so that float32 holds it exactly, whatever the order."""
 
 _LUMA_FLOAT = tuple(float(np.float32(weight)) for weight in (0.114, 0.587, 0.299))
 _BLUE_FLOAT = float(np.float32(0.492))
@@ -59,26 +62,24 @@ def blue_difference(rgb: Uint8Array, path: PixelPath) -> Real:
         float32 paths OpenCV rounds the last columns beyond a multiple of 8 otherwise.
     """
     first = 2 if path in (PixelPath.UINT8_BGR, PixelPath.FLOAT32_BGR) else 0
-    blue, green, red = (rgb[..., channel] for channel in (first, 1, 2 - first))
     if path in (PixelPath.UINT8_BGR, PixelPath.UINT8_RGB):
-        return _in_fixed(blue, green, red)
-    return _in_float(blue, green, red)
+        return _in_fixed(rgb, first)
+    return _in_float(*(rgb[..., channel] for channel in (first, 1, 2 - first)))
 
 
-def _in_fixed(blue: Uint8Array, green: Uint8Array, red: Uint8Array) -> Real:
+def _in_fixed(rgb: Uint8Array, first: int) -> Real:
     """14-bit fixed point, Y rounded to a whole number first, offset 128."""
-    luma = blue * _LUMA_FIXED[0]
-    luma += green * _LUMA_FIXED[1]
-    luma += red * _LUMA_FIXED[2]
+    channels = rgb.astype(np.float32, order="C")
+    luma = (channels.reshape(-1, 3) @ _LUMA_FIXED[first]).reshape(rgb.shape[:2])
     luma += np.float32(8192)
     luma *= np.float32(2.0**-14)
     np.floor(luma, out=luma)
-    np.subtract(blue, luma, out=luma)
+    np.subtract(channels[..., first], luma, out=luma)
     luma *= np.float32(8061)
     luma += np.float32((128 << 14) + 8192)
     luma *= np.float32(2.0**-14)
-    np.floor(luma, out=luma)
-    return luma.astype(np.float64)
+    plane: Real = np.floor(luma, out=np.empty(luma.shape))
+    return plane
 
 
 def _in_float(blue: Uint8Array, green: Uint8Array, red: Uint8Array) -> Real:
