@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Sample = tuple[list[float], list[float]]
 
-DRAWN = 1500
+DRAWN = 720
 """Two patterns and a scene, alternately."""
 SEARCHED = {"photographs": range(0, 864, 3), "drawn": range(284)}
 """Which of them are searched too, by number: a search takes a second."""

@@ -31,24 +31,23 @@ statistic itself is about normal. A mark without a key is a hint at most, for a 
 """
 
 LOOK_NULLS = (
-    # photographs, then drawn pictures
     FittedNull(
-        size=288,
+        size=1200,
         confidence=0.95,
-        level=6.5025,
-        tail_rate=0.074952,
-        scale=2.258925,
-        shape=0.115223,
-        highest=10.9561,
+        level=6.462625,
+        tail_rate=0.061617,
+        scale=1.720177,
+        shape=0.008913,
+        highest=13.431227,
     ),
     FittedNull(
-        size=284,
+        size=720,
         confidence=0.95,
-        level=6.66128,
-        tail_rate=0.075993,
-        scale=3.478972,
-        shape=0.18273,
-        highest=15.639971,
+        level=6.189646,
+        tail_rate=0.065496,
+        scale=2.697404,
+        shape=0.054113,
+        highest=15.639652,
     ),
 )
 SEARCH_NULLS = (
@@ -71,6 +70,7 @@ SEARCH_NULLS = (
         highest=27.947313,
     ),
 )
+"""Photographs, then drawn pictures."""
 
 
 def look_p_value(statistic: float) -> float:
