@@ -14,6 +14,7 @@ from provenance.types import (
     Assurance,
     Finding,
     Integrity,
+    KnownMarkEvidence,
     ManifestEvidence,
     MatchTier,
     MetadataEvidence,
@@ -93,6 +94,8 @@ def form_opinion(evidence: Evidence) -> Opinion | None:
             return _of_watermark(evidence)
         case SignpostEvidence():
             return _of_signpost(evidence)
+        case KnownMarkEvidence():
+            return _of_known_mark(evidence)
         case RegistryEvidence():
             return _of_registry(evidence)
         case MetadataEvidence():
@@ -153,6 +156,13 @@ def _of_signpost(evidence: SignpostEvidence) -> Opinion | None:
     if evidence.finding is not Finding.PRESENT:
         return None
     return Opinion(Origin.MACHINE_MADE, Rung.UNKEYED_WATERMARK)
+
+
+def _of_known_mark(evidence: KnownMarkEvidence) -> Opinion | None:
+    if evidence.finding is not Finding.PRESENT:
+        return None
+    origin = _origin_of_claim(evidence.claim)
+    return None if origin is None else Opinion(origin, Rung.UNKEYED_WATERMARK)
 
 
 def _of_registry(evidence: RegistryEvidence) -> Opinion | None:

@@ -14,6 +14,7 @@ from provenance.types import (
     Finding,
     History,
     Integrity,
+    KnownMarkEvidence,
     Making,
     ManifestEvidence,
     MatchBasis,
@@ -138,6 +139,21 @@ class SignpostView(_View):
     p_value: float | None
 
 
+class KnownMarkView(_View):
+    """Another program's mark; see `provenance.types.KnownMarkEvidence`."""
+
+    source: Literal["known_watermark"]
+    finding: Finding
+    reason: str
+    tool: str | None
+    claim: SourceClaim
+    method: str | None
+    path: str | None
+    geometry: str | None
+    statistic: float | None
+    p_value: float | None
+
+
 class RegistryView(_View):
     """What this registry says; see `provenance.types.RegistryEvidence`."""
 
@@ -205,7 +221,13 @@ class FailureView(_View):
 
 
 EvidenceView = (
-    ManifestView | WatermarkView | SignpostView | RegistryView | MetadataView | FailureView
+    ManifestView
+    | WatermarkView
+    | SignpostView
+    | KnownMarkView
+    | RegistryView
+    | MetadataView
+    | FailureView
 )
 
 
@@ -307,6 +329,8 @@ def _view_evidence(item: Evidence, disclosure: Disclosure) -> EvidenceView:
             return WatermarkView.model_validate(item, from_attributes=True)
         case SignpostEvidence():
             return SignpostView.model_validate(item, from_attributes=True)
+        case KnownMarkEvidence():
+            return KnownMarkView.model_validate(item, from_attributes=True)
         case RegistryEvidence():
             return RegistryView.model_validate(item, from_attributes=True)
         case MetadataEvidence():

@@ -223,7 +223,15 @@ class DetectorSettings:
         similar_min_cosine: Cosine from which an embedding is called similar, -1 to 1.
     """
 
-    sources: tuple[str, ...] = ("c2pa", "metadata", "registry", "watermark", "embedding")
+    sources: tuple[str, ...] = (
+        "c2pa",
+        "metadata",
+        "registry",
+        "watermark",
+        "known_watermarks",
+        "known_watermarks_search",
+        "embedding",
+    )
     filter_engine: str = "local"
     time_budget_s: Annotated[float, Range(0, YEAR_S, excluded=0)] = 10.0
     trust_anchors: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ __all__ = [
     "Evidence",
     "Finding",
     "GenerationSettings",
+    "KnownMarkEvidence",
     "Making",
     "ManifestEvidence",
     "MarkGeometry",
@@ -130,6 +131,34 @@ class SignpostEvidence:
     registry: str | None = None
     p_value: float | None = None
     source: Literal["signpost"] = "signpost"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownMarkEvidence:
+    """A watermark that some other program writes under no key; anyone can write one.
+
+    Attributes:
+        finding: UNREADABLE where such a mark would not show (grey, flat, too small).
+        reason: One sentence.
+        tool: Whose mark it is, e.g. ``FLUX``; None when absent.
+        claim: What such a mark says of the making; NO_CLAIM for marks of any kind of picture.
+        method: How the mark is embedded, e.g. ``dwtDct``; None when absent.
+        path: Number type and channel order at embedding, e.g. ``float32 BGR``; None when absent.
+        geometry: What had to be undone to find it, e.g. ``cropped``; None when absent.
+        statistic: The matched filter's answer, 0 or higher; higher speaks for the mark.
+        p_value: Upper bound, measured, of the share of unmarked pictures that answer so.
+    """
+
+    finding: Finding
+    reason: str
+    tool: str | None = None
+    claim: SourceClaim = SourceClaim.NO_CLAIM
+    method: str | None = None
+    path: str | None = None
+    geometry: str | None = None
+    statistic: float | None = None
+    p_value: float | None = None
+    source: Literal["known_watermark"] = "known_watermark"
 
 
 class MatchBasis(StrEnum):
@@ -287,6 +316,7 @@ Evidence: TypeAlias = (
     ManifestEvidence
     | WatermarkEvidence
     | SignpostEvidence
+    | KnownMarkEvidence
     | RegistryEvidence
     | MetadataEvidence
     | SourceFailure

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from detector.evidence import embedding, manifest, metadata, registry, watermark
+from detector.evidence import embedding, manifest, metadata, registry, trustmark, watermark
 from detector.evidence.context import SourceContext
+from detector.evidence.known_marks import source as known_marks
 from provenance.manifest.trust import default_trust, no_trust
 from provenance.testing.sources import EvidenceSourceTests
 from provenance.testing.twins_marks import MeanHasher, StripeCodec, ThumbnailEmbedder
@@ -72,3 +73,21 @@ class TestEmbeddingSource(EvidenceSourceTests):
     @pytest.fixture
     def source(self, context: SourceContext) -> EvidenceSource:
         return embedding.build_source(context)
+
+
+class TestKnownMarkSource(EvidenceSourceTests):
+    @pytest.fixture
+    def source(self, context: SourceContext) -> EvidenceSource:
+        return known_marks.build_source(context)
+
+
+class TestKnownMarkSearch(EvidenceSourceTests):
+    @pytest.fixture
+    def source(self, context: SourceContext) -> EvidenceSource:
+        return known_marks.build_search(context)
+
+
+class TestTrustMarkSource(EvidenceSourceTests):
+    @pytest.fixture
+    def source(self, context: SourceContext) -> EvidenceSource:
+        return trustmark.build_source(context)

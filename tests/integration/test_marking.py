@@ -187,14 +187,6 @@ def test_the_package_reads_our_marks_and_we_read_its_marks(name):
     assert ((codec.extract(RasterImage(theirs), strength=36.0) > 0) == bits).mean() > 0.75
 
 
-def test_the_blue_difference_plane_is_opencv_s_to_the_last_bit():
-    import cv2
-
-    pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
-    plane = cv2.cvtColor(np.ascontiguousarray(pixels[..., ::-1]), cv2.COLOR_BGR2YUV)[..., 1]
-    assert np.array_equal(haar_blocks._blue_difference(pixels), plane)
-
-
 def test_the_largest_singular_value_is_lapack_s():
     blocks = np.random.default_rng(1).normal(250, 30, (500, 4, 4))
     reference = np.linalg.svd(blocks, compute_uv=False)[:, 0]

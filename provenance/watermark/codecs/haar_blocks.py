@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from provenance.errors import CapacityError
 from provenance.types import RasterImage
+from provenance.watermark.codecs.haar_planes import PixelPath, approximate, blue_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,9 +88,7 @@ def read_blocks(image: RasterImage, measure: Callable[[_Real], _Real]) -> _Real:
     """
     if not block_count(image.width_px, image.height_px):
         return np.empty(0, dtype=np.float64)
-    return np.concatenate(
-        [measure(_cut_blocks(_approximate(_blue_difference(s)))) for s in _strips(image.pixels)]
-    )
+    return np.concatenate([measure(_cut_blocks(_approximate(s))) for s in _strips(image.pixels)])
 
 
 def write_blocks(
@@ -108,7 +107,7 @@ def write_blocks(
     marked = image.pixels.copy()
     done = 0
     for strip in _strips(marked):
-        frame = _approximate(_blue_difference(strip))
+        frame = _approximate(strip)
         blocks = frame.size // 16
         change = quantise(frame, bits[done : done + blocks]) - frame
         _add_blue_difference(strip, change)
@@ -133,22 +132,8 @@ def _strips(pixels: Uint8Array) -> list[Uint8Array]:
     return [pixels[top : min(top + strip, rows), :columns] for top in range(0, rows, strip)]
 
 
-def _blue_difference(rgb: Uint8Array) -> _Real:
-    """(h, w) U plane of uint8 RGB, to the last bit as ``cv2.cvtColor(bgr, COLOR_BGR2YUV)``.
-
-    Source: OpenCV modules/imgproc/src/color_yuv.simd.hpp: 14-bit fixed point, Y = 0.299 R +
-    0.587 G + 0.114 B rounded to an integer first, U = 0.492 (B - Y) + 128.
-    """
-    red, green, blue = (rgb[..., channel].astype(np.int32) for channel in range(3))
-    luma = (4899 * red + 9617 * green + 1868 * blue + 8192) >> 14
-    return (((blue - luma) * 8061 + (128 << 14) + 8192) >> 14).astype(np.float64)
-
-
-def _approximate(plane: _Real) -> _Real:
-    """(h / 2, w / 2) Haar approximation; sums in the order in which PyWavelets adds them."""
-    half = 0.7071067811865476
-    rows = (plane[0::2] + plane[1::2]) * half
-    frame: _Real = (rows[:, 0::2] + rows[:, 1::2]) * half
+def _approximate(rgb: Uint8Array) -> _Real:
+    frame: _Real = approximate(blue_difference(rgb, PixelPath.UINT8_BGR))  # type: ignore[assignment]  # uint8 gives float64
     return frame
 
 

@@ -20,6 +20,7 @@ from provenance.types import (
     Finding,
     History,
     Integrity,
+    KnownMarkEvidence,
     ManifestEvidence,
     ManifestReport,
     MatchBasis,
@@ -350,6 +351,12 @@ EVIDENCE = st.one_of(
         finding=FINDINGS,
         reason=st.just("signpost"),
         registry=st.sampled_from([None, "acme.io/cm"]),
+    ),
+    st.builds(
+        KnownMarkEvidence,
+        finding=FINDINGS,
+        reason=st.just("known mark"),
+        claim=st.sampled_from(SourceClaim),
     ),
     st.builds(
         RegistryEvidence,
