@@ -50,6 +50,8 @@ def _panel(answer: dict[str, Any]) -> Panel:
     table.add_row("assurance", assurance)
     if answer["record_id"]:
         table.add_row("record", answer["record_id"])
+    if answer["claimant"]:
+        table.add_row("claimant", _plain(answer["claimant"]))
     for item in answer["evidence"]:
         table.add_row(_plain(item["source"]), f"{item['finding']}  {_plain(item['reason'])}")
         for line in _facts(item):
@@ -59,7 +61,12 @@ def _panel(answer: dict[str, Any]) -> Panel:
     table.add_row("reasons", _plain(first))
     for reason in rest:
         table.add_row("", _plain(reason))
+    table.add_row("trust lists", _plain(_dates(answer["list_dates"])))
     return Panel(table, title=_plain(answer["file"]), title_align="left")
+
+
+def _dates(lists: dict[str, str]) -> str:
+    return ", ".join(f"{name} of {day}" for name, day in lists.items()) or "none of a date"
 
 
 def _facts(item: dict[str, Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from detector.evidence.manifest import describe_report, read_one_at_a_time
+from detector.evidence.registry import add_claim
 from detector.straighten import is_partial, straighten
 from provenance.errors import InputError, RecordNotFoundError
 from provenance.fingerprint.similarity import (
@@ -137,7 +138,7 @@ class RegistryJoin:
                 MatchTier.NO_RECORD,
             )
         match, reason = self._compare(record, mark, candidate.raster, query)
-        return RegistryEvidence(
+        evidence = RegistryEvidence(
             Finding.PRESENT,
             reason,
             MatchBasis.WATERMARK,
@@ -146,6 +147,7 @@ class RegistryJoin:
             record.kind,
             distance_bits=match.distance_bits,
         )
+        return add_claim(evidence, record)
 
     def _compare(
         self,

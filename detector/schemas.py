@@ -148,6 +148,8 @@ class RegistryView(_View):
     tier: MatchTier | None
     record_id: str | None
     kind: RecordKind | None
+    claim: SourceClaim | None
+    claimant: str | None
     distance_bits: int | None
     cosine: float | None
     revoked: bool
@@ -224,6 +226,8 @@ VERDICT_EXAMPLE: JsonDict = {
             "tier": "exact",
             "record_id": "3f2a9c0d11e87b46",
             "kind": "generated",
+            "claim": None,
+            "claimant": None,
             "distance_bits": None,
             "cosine": None,
             "revoked": False,
@@ -231,7 +235,8 @@ VERDICT_EXAMPLE: JsonDict = {
     ],
     "reasons": ["A machine made it: exactly this file is registered here."],
     "policy_id": "default",
-    "list_dates": {},
+    "list_dates": {"C2PA trust list": "2026-08-05", "C2PA TSA trust list": "2026-08-05"},
+    "claimant": None,
     "error": None,
 }
 
@@ -249,6 +254,7 @@ class VerdictView(_View):
         reasons: Plain sentences: what it is, and what it does not mean.
         policy_id: Name, version and threshold of the policy.
         list_dates: Date of each trust list used.
+        claimant: Who signed the claim that `origin` names, where that is known.
         error: Why the pixels could not be decoded; null when they could.
     """
 
@@ -265,6 +271,7 @@ class VerdictView(_View):
     reasons: tuple[str, ...]
     policy_id: str
     list_dates: dict[str, str]
+    claimant: str | None = None
     error: str | None = None
 
 
@@ -295,6 +302,7 @@ def view_verdict(
         reasons=verdict.reasons,
         policy_id=verdict.policy_id,
         list_dates=dict(verdict.list_dates),
+        claimant=verdict.claimant,
         error=error,
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from detector.opinions import Rung
+from detector.opinions import CLAIMS, Rung
 from provenance.types import (
     Finding,
     History,
@@ -62,6 +62,8 @@ def _headline(origin: Origin, lead: Rung | None) -> str:
         return "The evidence contradicts itself, so neither side is taken as true."
     statement = _STATEMENT[origin]
     match lead:
+        case Rung.REGISTRY if origin in CLAIMS:
+            return f"A signed claim in this service's own registry says that {statement}."
         case Rung.REGISTRY:
             return f"This service's own registry says that {statement}."
         case Rung.TRUSTED_SIGNATURE:
@@ -91,7 +93,7 @@ def _limit(origin: Origin, lead: Rung | None) -> str:
         )
     if origin is Origin.CONFLICTING:
         return "It does not say which side is wrong; a person should look at the evidence."
-    if origin in (Origin.HUMAN_CLAIMED, Origin.CAPTURE_CLAIMED):
+    if origin in CLAIMS:
         return (
             "This is a signed claim, not proof: a signature shows who says so, not that it is so."
         )

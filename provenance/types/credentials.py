@@ -107,7 +107,8 @@ class ManifestReport:
         signing_time: In time, expired, stamped.
         history: Ingredients.
         claim: Strongest source claim over active manifest and history; among statements that
-            generative AI took part, the latest one.
+            generative AI took part, the latest one, and likewise among those of capture and of a
+            person's work.
         claim_path: Where that claim stands: manifest label, action, URI; for people.
         claim_vouched: Whether `signer` vouches for that claim: it stands in the active manifest,
             or in an intact ingredient whose own signer a list vouches for. Adding an ingredient

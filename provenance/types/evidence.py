@@ -172,6 +172,8 @@ class RegistryEvidence:
         tier: How sure the match is; None when nothing was found.
         record_id: The record; None when nothing was found.
         kind: The record's kind, which decides the origin.
+        claim: What an attested record says that the picture is; None of any other record.
+        claimant: Name in the certificate of whoever attested it.
         distance_bits: Hamming distance of the perceptual hashes, 0..256.
         cosine: Cosine similarity of the embeddings, -1..1.
         revoked: Whether the record was revoked.
@@ -183,6 +185,8 @@ class RegistryEvidence:
     tier: MatchTier | None = None
     record_id: RecordId | None = None
     kind: RecordKind | None = None
+    claim: SourceClaim | None = None
+    claimant: str | None = None
     distance_bits: int | None = None
     cosine: float | None = None
     revoked: bool = False
