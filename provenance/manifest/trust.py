@@ -34,7 +34,6 @@ __all__ = [
     "TrustSettings",
     "default_trust",
     "load_anchors",
-    "next_update",
     "no_trust",
     "parse_anchors",
     "with_anchors",
@@ -132,12 +131,6 @@ def default_trust() -> TrustSettings:
             )
         )
     return TrustSettings(tuple(lists))
-
-
-def next_update() -> date | None:
-    """The day by which a newer edition of the shipped lists is due."""
-    days = [one.next_update for one in default_trust().lists if one.next_update is not None]
-    return min(days, default=None)
 
 
 def _list_folder() -> Traversable:
