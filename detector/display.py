@@ -30,6 +30,10 @@ _STYLES = {
 }
 
 
+_SHOWN_RUBRICS = 3
+"""Manifests whose classes are shown; JSON holds all."""
+
+
 def show_answers(answers: Sequence[dict[str, Any]]) -> None:
     """One panel a file on standard output; what cannot be read goes to standard error."""
     console = Console(highlight=False)
@@ -73,12 +77,24 @@ def _facts(item: dict[str, Any]) -> Iterator[str]:
     """What a generator's label holds beside its sentence."""
     if item.get("version"):
         yield f"version: {item['version']}"
+    yield from _layers(item)
     for group in ("settings", "detail", "private"):
         facts = {k: v for k, v in (item.get(group) or {}).items() if v is not None}
         if facts:
             # Prompts hold line breaks; a line here is one line of the answer.
             shown = ", ".join(f"{name} {' '.join(str(v).split())}" for name, v in facts.items())
             yield f"{group}: {shown}"
+
+
+def _layers(item: dict[str, Any]) -> Iterator[str]:
+    """Each layer of a manifest in our words, and beside them the conformance programme's."""
+    words = item.get("words") or {}
+    if len(words) < 2:
+        return  # there is no manifest, and the line above says so
+    yield from (f"{name.replace('_', ' ')}: {text}" for name, text in words.items())
+    for one in item["rubric"][:_SHOWN_RUBRICS]:
+        names = ", ".join(one["classes"]) or "none"
+        yield f"C2PA rubric for {one['manifest_label']}: {names}"
 
 
 def _fresh_reasons(answer: dict[str, Any]) -> list[str]:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal, assert_never
 from pydantic import BaseModel, ConfigDict
 
 # pydantic reads these annotations at run time.
+from detector.layers import describe_layers
 from provenance.types import (
     Assurance,
+    BindingState,
     Credential,
     Finding,
     History,
@@ -27,10 +29,13 @@ from provenance.types import (
     SignpostEvidence,
     SourceClaim,
     SourceFailure,
+    Substitution,
     WatermarkEvidence,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydantic.config import JsonDict
 
     from provenance.types import Evidence, Verdict
@@ -58,6 +63,14 @@ class SoftBindingView(_View):
 
     alg: str
     value: str
+    state: BindingState
+
+
+class RubricView(_View):
+    """The conformance programme's names for one manifest; see `provenance.types.RubricReading`."""
+
+    manifest_label: str
+    classes: tuple[str, ...]
 
 
 class IngredientView(_View):
@@ -69,7 +82,11 @@ class IngredientView(_View):
 
 
 class ManifestView(_View):
-    """What a C2PA manifest shows, in layers; see `provenance.types.ManifestReport`."""
+    """What a C2PA manifest shows, in layers; see `provenance.types.ManifestReport`.
+
+    `words` holds a sentence for each layer, by the field's name; `rubric` the class names of the
+    C2PA conformance programme, the active manifest first.
+    """
 
     source: Literal["c2pa", "c2pa_recovered"]
     finding: Finding
@@ -90,8 +107,11 @@ class ManifestView(_View):
     claim_generator: str | None
     manifest_label: str | None
     soft_bindings: tuple[SoftBindingView, ...]
+    substitution: Substitution
     codes: tuple[str, ...]
     signed_at: str | None
+    words: dict[str, str]
+    rubric: tuple[RubricView, ...]
 
 
 class MarkRegionView(_View):
@@ -348,12 +368,20 @@ def _view_manifest(item: ManifestEvidence) -> ManifestView:
         trust_list=report.trust_list,
         claim_generator=report.claim_generator,
         manifest_label=report.manifest_label,
-        soft_bindings=tuple(
-            SoftBindingView(alg=one.alg, value=one.value) for one in report.soft_bindings
-        ),
+        soft_bindings=tuple(_view_bindings(item)),
+        substitution=item.substitution,
         codes=report.codes,
         signed_at=report.signed_at,
+        words=dict(describe_layers(item)),
+        rubric=tuple(RubricView.model_validate(one, from_attributes=True) for one in report.rubric),
     )
+
+
+def _view_bindings(item: ManifestEvidence) -> Iterator[SoftBindingView]:
+    bindings = item.report.soft_bindings
+    states = item.binding_states or (BindingState.NOT_EVALUATED,) * len(bindings)
+    for one, state in zip(bindings, states, strict=True):
+        yield SoftBindingView(alg=one.alg, value=one.value, state=state)
 
 
 def _view_metadata(item: MetadataEvidence, disclosure: Disclosure) -> MetadataView:

@@ -23,6 +23,7 @@ from provenance.types import (
     SigningTime,
     SourceClaim,
     SourceFailure,
+    Substitution,
 )
 
 if TYPE_CHECKING:
@@ -133,6 +134,11 @@ def _of_manifest(item: ManifestEvidence) -> Iterator[str]:
         yield from _of_broken(item, report)
     if report.integrity is Integrity.INTACT:
         yield from _of_signature(report)
+    if item.substitution is Substitution.EMBEDDED_DIFFERS:
+        yield (
+            "The file carries other credentials than this registry knows the picture with: they "
+            "were added or exchanged since."
+        )
     if report.history is History.DAMAGED_INGREDIENT:
         yield "An ingredient was already damaged when it was added; its history is unreliable."
     if report.integrity is Integrity.INTACT:

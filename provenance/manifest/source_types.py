@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "C2PA_BASE",
     "IPTC_BASE",
     "DigitalSourceType",
     "classify_source_type",

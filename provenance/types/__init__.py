@@ -16,14 +16,17 @@ from provenance.types.base import (
     parse_record_id,
 )
 from provenance.types.credentials import (
+    BindingState,
     Credential,
     History,
     IngredientReport,
     Integrity,
     ManifestReport,
+    RubricReading,
     SignerTrust,
     SigningTime,
     SourceClaim,
+    Substitution,
 )
 from provenance.types.evidence import (
     Evidence,
@@ -101,6 +104,7 @@ __all__ = [
     "ApiKey",
     "AssetInfo",
     "Assurance",
+    "BindingState",
     "BitArray",
     "Candidate",
     "Checkpoint",
@@ -148,6 +152,7 @@ __all__ = [
     "RenderDefaults",
     "Resave",
     "Reservation",
+    "RubricReading",
     "SafetyPolicy",
     "SafetyReport",
     "Scalar",
@@ -160,6 +165,7 @@ __all__ = [
     "SoftBinding",
     "SourceClaim",
     "SourceFailure",
+    "Substitution",
     "Uint8Array",
     "Verdict",
     "WatermarkEvidence",

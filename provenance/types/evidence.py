@@ -7,7 +7,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from provenance.types.base import Parameters, RecordId, frozen_parameters
-from provenance.types.credentials import ManifestReport, SourceClaim
+from provenance.types.credentials import (
+    BindingState,
+    ManifestReport,
+    SourceClaim,
+    Substitution,
+)
 
 if TYPE_CHECKING:
     from provenance.types.records import RecordKind
@@ -46,12 +51,23 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ManifestEvidence:
-    """What C2PA says, embedded or recovered from the registry."""
+    """What C2PA says, embedded or recovered from the registry.
+
+    Attributes:
+        finding: PRESENT only for a manifest that is bound to these bytes.
+        reason: One sentence.
+        report: The layers that the manifest itself shows.
+        source: Whether it came with the file or from the registry.
+        binding_states: Of each of the report's soft bindings, in order; empty before R3.
+        substitution: Against the registry, by R3.
+    """
 
     finding: Finding
     reason: str
     report: ManifestReport
     source: Literal["c2pa", "c2pa_recovered"] = "c2pa"
+    binding_states: tuple[BindingState, ...] = ()
+    substitution: Substitution = Substitution.NOT_EVALUATED
 
 
 @dataclass(frozen=True, slots=True)
