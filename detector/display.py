@@ -30,6 +30,10 @@ _STYLES = {
 }
 
 
+_SHOWN_RUBRICS = 3
+"""Manifests whose classes are shown; JSON holds all."""
+
+
 def show_answers(answers: Sequence[dict[str, Any]]) -> None:
     """One panel a file on standard output; what cannot be read goes to standard error."""
     console = Console(highlight=False)
@@ -50,6 +54,8 @@ def _panel(answer: dict[str, Any]) -> Panel:
     table.add_row("assurance", assurance)
     if answer["record_id"]:
         table.add_row("record", answer["record_id"])
+    if answer["claimant"]:
+        table.add_row("claimant", _plain(answer["claimant"]))
     for item in answer["evidence"]:
         table.add_row(_plain(item["source"]), f"{item['finding']}  {_plain(item['reason'])}")
         for line in _facts(item):
@@ -59,19 +65,36 @@ def _panel(answer: dict[str, Any]) -> Panel:
     table.add_row("reasons", _plain(first))
     for reason in rest:
         table.add_row("", _plain(reason))
+    table.add_row("trust lists", _plain(_dates(answer["list_dates"])))
     return Panel(table, title=_plain(answer["file"]), title_align="left")
+
+
+def _dates(lists: dict[str, str]) -> str:
+    return ", ".join(f"{name} of {day}" for name, day in lists.items()) or "none of a date"
 
 
 def _facts(item: dict[str, Any]) -> Iterator[str]:
     """What a generator's label holds beside its sentence."""
     if item.get("version"):
         yield f"version: {item['version']}"
+    yield from _layers(item)
     for group in ("settings", "detail", "private"):
         facts = {k: v for k, v in (item.get(group) or {}).items() if v is not None}
         if facts:
             # Prompts hold line breaks; a line here is one line of the answer.
             shown = ", ".join(f"{name} {' '.join(str(v).split())}" for name, v in facts.items())
             yield f"{group}: {shown}"
+
+
+def _layers(item: dict[str, Any]) -> Iterator[str]:
+    """Each layer of a manifest in our words, and beside them the conformance programme's."""
+    words = item.get("words") or {}
+    if len(words) < 2:
+        return  # there is no manifest, and the line above says so
+    yield from (f"{name.replace('_', ' ')}: {text}" for name, text in words.items())
+    for one in item["rubric"][:_SHOWN_RUBRICS]:
+        names = ", ".join(one["classes"]) or "none"
+        yield f"C2PA rubric for {one['manifest_label']}: {names}"
 
 
 def _fresh_reasons(answer: dict[str, Any]) -> list[str]:

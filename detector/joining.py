@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from detector.evidence.manifest import describe_report, read_one_at_a_time
+from detector.evidence.registry import add_claim
 from detector.straighten import is_partial, straighten
 from provenance.errors import InputError, RecordNotFoundError
 from provenance.fingerprint.similarity import (
@@ -23,6 +24,7 @@ from provenance.fingerprint.similarity import (
 )
 from provenance.manifest.heal import heal
 from provenance.types import (
+    BindingState,
     Credential,
     Finding,
     Integrity,
@@ -31,6 +33,7 @@ from provenance.types import (
     MatchTier,
     PerceptualHash,
     RegistryEvidence,
+    Substitution,
     WatermarkEvidence,
 )
 
@@ -78,6 +81,12 @@ class RegistryJoin:
         Raises:
             RegistryError: The registry broke off.
         """
+        joined = self._join_records(candidate, evidence)
+        return [self._compare_bindings(candidate, item, evidence) for item in joined]
+
+    def _join_records(
+        self, candidate: Candidate, evidence: Sequence[Evidence]
+    ) -> Sequence[Evidence]:
         store = self._store()
         if store is None:
             return evidence
@@ -93,12 +102,28 @@ class RegistryJoin:
         if confirmed is None:
             return joined
         record = store.get(confirmed)
-        joined = [e for e in joined if not _is_likeness_of(e, confirmed)]
+        joined = [
+            _compare_credentials(e, record) for e in joined if not _is_likeness_of(e, confirmed)
+        ]
         if _embedded_label(evidence) != record.manifest_label:
             mark_id = marks[0][0] if marks else None
             query = self._straight_hash(candidate.raster, marks, record) or query
             joined.append(self._recover(candidate, record, mark_id=mark_id, query=query))
         return joined
+
+    def _compare_bindings(
+        self, candidate: Candidate, item: Evidence, evidence: Sequence[Evidence]
+    ) -> Evidence:
+        """A manifest with what its soft bindings are worth for this picture."""
+        if not isinstance(item, ManifestEvidence) or item.binding_states:
+            return item
+        bindings = item.report.soft_bindings
+        if not bindings:
+            return item
+        marks = _naming_marks(evidence)
+        query = self._hash(candidate.raster)
+        states = _judge_bindings(bindings, marks[0][0] if marks else None, query)
+        return replace(item, binding_states=states)
 
     def _hash(self, raster: RasterImage | None) -> PerceptualHash | None:
         hasher = self._hasher()
@@ -137,7 +162,7 @@ class RegistryJoin:
                 MatchTier.NO_RECORD,
             )
         match, reason = self._compare(record, mark, candidate.raster, query)
-        return RegistryEvidence(
+        evidence = RegistryEvidence(
             Finding.PRESENT,
             reason,
             MatchBasis.WATERMARK,
@@ -146,6 +171,7 @@ class RegistryJoin:
             record.kind,
             distance_bits=match.distance_bits,
         )
+        return add_claim(evidence, record)
 
     def _compare(
         self,
@@ -188,6 +214,7 @@ class RegistryJoin:
             evidence = describe_report(report, source="c2pa_recovered")
             return replace(
                 evidence,
+                substitution=Substitution.NONE,
                 reason="The credentials were stripped without touching the picture; the registry "
                 f"gave them back byte for byte. {evidence.reason}",
             )
@@ -197,13 +224,18 @@ class RegistryJoin:
             trust=self._trust,
             manifest_store=record.manifest_store,
         )
-        evidence = describe_report(report, source="c2pa_recovered")
+        states = _judge_bindings(report.soft_bindings, mark_id, query)
+        evidence = replace(
+            describe_report(report, source="c2pa_recovered"),
+            binding_states=states,
+            substitution=Substitution.NONE,
+        )
         if report.integrity is Integrity.INTACT:
             return evidence
         return replace(
             evidence,
             reason=f"The registry keeps the credentials that record {record.record_id} was "
-            f"delivered with; {_bindings_sentence(report.soft_bindings, mark_id, query)}",
+            f"delivered with; {_bindings_sentence(states)}",
         )
 
 
@@ -268,6 +300,17 @@ def _is_likeness_of(item: Evidence, record_id: RecordId) -> bool:
     )
 
 
+def _compare_credentials(item: Evidence, record: RegistryRecord) -> Evidence:
+    """A manifest of the file itself, held against the one that its record keeps."""
+    if not isinstance(item, ManifestEvidence) or item.source != "c2pa":
+        return item
+    report = item.report
+    known = {report.manifest_label, *(one.manifest_label for one in report.ingredients)}
+    same = report.manifest_label is None or record.manifest_label in known
+    found = Substitution.NONE if same else Substitution.EMBEDDED_DIFFERS
+    return replace(item, substitution=found)
+
+
 def _embedded_label(evidence: Sequence[Evidence]) -> str | None:
     for item in evidence:
         if isinstance(item, ManifestEvidence) and item.finding is Finding.PRESENT:
@@ -278,28 +321,34 @@ def _embedded_label(evidence: Sequence[Evidence]) -> str | None:
 # -- soft bindings -----------------------------------------------------------------------------
 
 
-def _bindings_sentence(
-    bindings: Sequence[SoftBinding], mark_id: RecordId | None, query: PerceptualHash | None
-) -> str:
+def _bindings_sentence(states: Sequence[BindingState]) -> str:
     """All soft bindings of a recovered manifest must match (C2PA 2.5, "Soft bindings")."""
-    judged = [_judge_binding(binding, mark_id, query) for binding in bindings]
-    if False in judged:
+    if BindingState.DISAGREES in states:
         return "one of its soft bindings disagrees with this picture."
-    agreeing = judged.count(True)
-    rest = "" if agreeing == len(judged) else "; the others could not be checked"
-    return f"{agreeing} of its {len(judged)} soft bindings agree with this picture{rest}."
+    agreeing = states.count(BindingState.AGREES)
+    rest = "" if agreeing == len(states) else "; the others could not be checked"
+    return f"{agreeing} of its {len(states)} soft bindings agree with this picture{rest}."
+
+
+def _judge_bindings(
+    bindings: Sequence[SoftBinding], mark_id: RecordId | None, query: PerceptualHash | None
+) -> tuple[BindingState, ...]:
+    return tuple(_judge_binding(binding, mark_id, query) for binding in bindings)
 
 
 def _judge_binding(
     binding: SoftBinding, mark_id: RecordId | None, query: PerceptualHash | None
-) -> bool | None:
+) -> BindingState:
     version, star, value = binding.value.partition("*")
     if star and version.isdigit():
-        return None if mark_id is None else value == mark_id
+        if mark_id is None:
+            return BindingState.NOT_EVALUATED
+        return BindingState.AGREES if value == mark_id else BindingState.DISAGREES
     if query is None or not binding.alg.endswith(f".{query.algorithm.replace('-', '.')}"):
-        return None
+        return BindingState.NOT_EVALUATED
     try:
         bound = PerceptualHash(query.algorithm, binding.value, quality=100)
     except InputError:
-        return None
-    return hamming_distance(bound, query) <= AGREE_MAX_BITS
+        return BindingState.NOT_EVALUATED
+    near = hamming_distance(bound, query) <= AGREE_MAX_BITS
+    return BindingState.AGREES if near else BindingState.DISAGREES

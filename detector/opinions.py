@@ -176,7 +176,8 @@ def _of_registry(evidence: RegistryEvidence) -> Opinion | None:
         rung = min(rung, Rung.UNCONFIRMED_MARK)
     if evidence.tier is MatchTier.TRANSPLANT:
         return Opinion(Origin.CONFLICTING, rung, evidence.tier, evidence.record_id)
-    return Opinion(_origin_of_kind(evidence.kind), rung, evidence.tier, evidence.record_id)
+    origin = _origin_of_kind(evidence.kind, evidence.claim)
+    return Opinion(origin, rung, evidence.tier, evidence.record_id)
 
 
 def _rung_of_tier(tier: MatchTier) -> Rung | None:
@@ -196,7 +197,7 @@ def _rung_of_tier(tier: MatchTier) -> Rung | None:
             assert_never(tier)
 
 
-def _origin_of_kind(kind: RecordKind | None) -> Origin:
+def _origin_of_kind(kind: RecordKind | None, claim: SourceClaim | None) -> Origin:
     match kind:
         case RecordKind.GENERATED | None:
             # None: a mark under our key without its record; only the generator embeds marks.
@@ -204,7 +205,8 @@ def _origin_of_kind(kind: RecordKind | None) -> Origin:
         case RecordKind.EDITED:
             return Origin.MACHINE_EDITED
         case RecordKind.ATTESTED:
-            return Origin.HUMAN_CLAIMED
+            is_capture = claim is SourceClaim.CAPTURE
+            return Origin.CAPTURE_CLAIMED if is_capture else Origin.HUMAN_CLAIMED
         case _:
             assert_never(kind)
 

@@ -27,12 +27,20 @@ from typing import TYPE_CHECKING, assert_never
 
 from detector.opinions import CLAIMS, MACHINE, Opinion, Rung, form_opinion
 from detector.wording import explain
-from provenance.types import Assurance, FilterAction, MatchTier, Origin, Verdict
+from provenance.types import (
+    Assurance,
+    FilterAction,
+    ManifestEvidence,
+    MatchTier,
+    Origin,
+    RegistryEvidence,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from provenance.types import Evidence, RecordId
+    from provenance.types import Evidence, ManifestReport, RecordId
 
 __all__ = ["STANDARD", "FilterPolicy", "Policy", "choose_action", "decide"]
 
@@ -88,7 +96,27 @@ def decide(evidence: Sequence[Evidence], policy: Policy, list_dates: Mapping[str
         reasons=explain(origin, None if lead is None else lead.rung, evidence),
         policy_id=policy.policy_id,
         list_dates=list_dates,
+        claimant=_claimant(origin, evidence),
     )
+
+
+def _claimant(origin: Origin, evidence: Sequence[Evidence]) -> str | None:
+    """Who claims what the verdict repeats; only of evidence that says just that."""
+    if origin not in CLAIMS:
+        return None
+    agreeing = [e for e in evidence if (o := form_opinion(e)) and o.origin is origin]
+    for item in agreeing:
+        if isinstance(item, RegistryEvidence) and item.claimant is not None:
+            return item.claimant
+    for item in agreeing:
+        if isinstance(item, ManifestEvidence) and _is_own_statement(item.report):
+            return item.report.signer_name
+    return None
+
+
+def _is_own_statement(report: ManifestReport) -> bool:
+    """Whether the signer of the active manifest says it, not only an ingredient's."""
+    return (report.claim_path or "").startswith(f"{report.manifest_label}:")
 
 
 def _counts(opinion: Opinion, policy: Policy) -> bool:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal, assert_never
 from pydantic import BaseModel, ConfigDict
 
 # pydantic reads these annotations at run time.
+from detector.layers import describe_layers
 from provenance.types import (
     Assurance,
+    BindingState,
     Credential,
     Finding,
     History,
@@ -28,10 +30,13 @@ from provenance.types import (
     SignpostEvidence,
     SourceClaim,
     SourceFailure,
+    Substitution,
     WatermarkEvidence,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydantic.config import JsonDict
 
     from provenance.types import Evidence, Verdict
@@ -59,6 +64,14 @@ class SoftBindingView(_View):
 
     alg: str
     value: str
+    state: BindingState
+
+
+class RubricView(_View):
+    """The conformance programme's names for one manifest; see `provenance.types.RubricReading`."""
+
+    manifest_label: str
+    classes: tuple[str, ...]
 
 
 class IngredientView(_View):
@@ -70,7 +83,11 @@ class IngredientView(_View):
 
 
 class ManifestView(_View):
-    """What a C2PA manifest shows, in layers; see `provenance.types.ManifestReport`."""
+    """What a C2PA manifest shows, in layers; see `provenance.types.ManifestReport`.
+
+    `words` holds a sentence for each layer, by the field's name; `rubric` the class names of the
+    C2PA conformance programme, the active manifest first.
+    """
 
     source: Literal["c2pa", "c2pa_recovered"]
     finding: Finding
@@ -91,8 +108,11 @@ class ManifestView(_View):
     claim_generator: str | None
     manifest_label: str | None
     soft_bindings: tuple[SoftBindingView, ...]
+    substitution: Substitution
     codes: tuple[str, ...]
     signed_at: str | None
+    words: dict[str, str]
+    rubric: tuple[RubricView, ...]
 
 
 class MarkRegionView(_View):
@@ -164,6 +184,8 @@ class RegistryView(_View):
     tier: MatchTier | None
     record_id: str | None
     kind: RecordKind | None
+    claim: SourceClaim | None
+    claimant: str | None
     distance_bits: int | None
     cosine: float | None
     revoked: bool
@@ -246,6 +268,8 @@ VERDICT_EXAMPLE: JsonDict = {
             "tier": "exact",
             "record_id": "3f2a9c0d11e87b46",
             "kind": "generated",
+            "claim": None,
+            "claimant": None,
             "distance_bits": None,
             "cosine": None,
             "revoked": False,
@@ -253,7 +277,8 @@ VERDICT_EXAMPLE: JsonDict = {
     ],
     "reasons": ["A machine made it: exactly this file is registered here."],
     "policy_id": "default",
-    "list_dates": {},
+    "list_dates": {"C2PA trust list": "2026-08-05", "C2PA TSA trust list": "2026-08-05"},
+    "claimant": None,
     "error": None,
 }
 
@@ -271,6 +296,7 @@ class VerdictView(_View):
         reasons: Plain sentences: what it is, and what it does not mean.
         policy_id: Name, version and threshold of the policy.
         list_dates: Date of each trust list used.
+        claimant: Who signed the claim that `origin` names, where that is known.
         error: Why the pixels could not be decoded; null when they could.
     """
 
@@ -287,6 +313,7 @@ class VerdictView(_View):
     reasons: tuple[str, ...]
     policy_id: str
     list_dates: dict[str, str]
+    claimant: str | None = None
     error: str | None = None
 
 
@@ -317,6 +344,7 @@ def view_verdict(
         reasons=verdict.reasons,
         policy_id=verdict.policy_id,
         list_dates=dict(verdict.list_dates),
+        claimant=verdict.claimant,
         error=error,
     )
 
@@ -364,12 +392,20 @@ def _view_manifest(item: ManifestEvidence) -> ManifestView:
         trust_list=report.trust_list,
         claim_generator=report.claim_generator,
         manifest_label=report.manifest_label,
-        soft_bindings=tuple(
-            SoftBindingView(alg=one.alg, value=one.value) for one in report.soft_bindings
-        ),
+        soft_bindings=tuple(_view_bindings(item)),
+        substitution=item.substitution,
         codes=report.codes,
         signed_at=report.signed_at,
+        words=dict(describe_layers(item)),
+        rubric=tuple(RubricView.model_validate(one, from_attributes=True) for one in report.rubric),
     )
+
+
+def _view_bindings(item: ManifestEvidence) -> Iterator[SoftBindingView]:
+    bindings = item.report.soft_bindings
+    states = item.binding_states or (BindingState.NOT_EVALUATED,) * len(bindings)
+    for one, state in zip(bindings, states, strict=True):
+        yield SoftBindingView(alg=one.alg, value=one.value, state=state)
 
 
 def _view_metadata(item: MetadataEvidence, disclosure: Disclosure) -> MetadataView:

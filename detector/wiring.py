@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from detector.attest import Attester
     from provenance.config import Settings
     from provenance.interfaces import EvidenceSource, RecordStore
 
-__all__ = ["build_context", "build_detector", "image_limits"]
+__all__ = ["build_attester", "build_context", "build_detector", "image_limits"]
 
 SOURCES = "countermark.evidence_sources"
 
@@ -70,6 +73,43 @@ def build_detector(
         list_dates=context.trust.list_dates,
         limits=image_limits(settings),
         time_budget_s=settings.detector.time_budget_s,
+    )
+
+
+def build_attester(settings: Settings) -> Attester:
+    """The path of a person's claim; makes keys on first use, and the registry when it signs.
+
+    Raises:
+        ProvenanceError: Keys or a backend are unusable.
+    """
+    # Imported here: only this path writes.
+    from importlib.metadata import version
+
+    from detector.attest import Attester, AttestTerms
+    from detector.attesting import REQUIRED_SOURCES
+    from provenance.manifest.claims import SoftwareAgent, TrainingUse
+    from provenance.manifest.pki import make_private_folder
+    from provenance.manifest.wiring import build_manifest_signer
+    from registry.wiring import open_registry
+
+    make_private_folder(settings.home)
+    sources = tuple(dict.fromkeys((*REQUIRED_SOURCES, *settings.detector.sources)))
+    reading = replace(settings, detector=replace(settings.detector, sources=sources))
+    options = settings.manifest
+    signer = build_manifest_signer(settings)
+    return Attester(
+        detector=build_detector(reading),
+        open_store=partial(open_registry, settings),
+        hasher=build_hasher(settings),
+        embedder=build_embedder(settings),
+        signer=signer,
+        terms=AttestTerms(
+            generator=SoftwareAgent(options.claim_generator, version("countermark")),
+            namespace=options.namespace,
+            training_use=TrainingUse(options.training_use),
+        ),
+        limits=image_limits(settings),
+        clock=lambda: datetime.now(UTC),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from detector.opinions import Rung
+from detector.opinions import CLAIMS, Rung
 from provenance.types import (
     Finding,
     History,
@@ -23,6 +23,7 @@ from provenance.types import (
     SigningTime,
     SourceClaim,
     SourceFailure,
+    Substitution,
 )
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def _headline(origin: Origin, lead: Rung | None) -> str:
         return "The evidence contradicts itself, so neither side is taken as true."
     statement = _STATEMENT[origin]
     match lead:
+        case Rung.REGISTRY if origin in CLAIMS:
+            return f"A signed claim in this service's own registry says that {statement}."
         case Rung.REGISTRY:
             return f"This service's own registry says that {statement}."
         case Rung.TRUSTED_SIGNATURE:
@@ -91,7 +94,7 @@ def _limit(origin: Origin, lead: Rung | None) -> str:
         )
     if origin is Origin.CONFLICTING:
         return "It does not say which side is wrong; a person should look at the evidence."
-    if origin in (Origin.HUMAN_CLAIMED, Origin.CAPTURE_CLAIMED):
+    if origin in CLAIMS:
         return (
             "This is a signed claim, not proof: a signature shows who says so, not that it is so."
         )
@@ -131,6 +134,11 @@ def _of_manifest(item: ManifestEvidence) -> Iterator[str]:
         yield from _of_broken(item, report)
     if report.integrity is Integrity.INTACT:
         yield from _of_signature(report)
+    if item.substitution is Substitution.EMBEDDED_DIFFERS:
+        yield (
+            "The file carries other credentials than this registry knows the picture with: they "
+            "were added or exchanged since."
+        )
     if report.history is History.DAMAGED_INGREDIENT:
         yield "An ingredient was already damaged when it was added; its history is unreliable."
     if report.integrity is Integrity.INTACT:

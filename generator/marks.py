@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 from generator.visible_label import LABEL_CREATED, LABEL_EDITED, draw_label
 from provenance.errors import CapacityError, ReadBackError
 from provenance.imaging import decode_image, encode_image, hash_pixels
-from provenance.manifest.claims import Claim, ClaimShape, SoftwareAgent, TrainingUse
+from provenance.manifest.claims import (
+    Claim,
+    ClaimShape,
+    SoftwareAgent,
+    TrainingUse,
+    bind_fingerprint,
+)
 from provenance.manifest.heal import split_shell
 from provenance.manifest.label import build_xmp
 from provenance.types import (
@@ -269,8 +275,7 @@ class Marks:
         found = fingerprints.perceptual_hash
         if found is None:
             return ()
-        alg = f"{self.terms.namespace}.{found.algorithm.replace('-', '.')}"
-        return (SoftBinding(alg, found.hex),)
+        return (bind_fingerprint(self.terms.namespace, found),)
 
     def _describe_inputs(self, request: GenerationRequest) -> dict[str, Scalar]:
         """Keyed, like the prompt: who has a picture that may be the input cannot confirm it."""

@@ -4,9 +4,9 @@ Each package contributes its commands (groups ``countermark.commands`` and
 ``countermark.command_groups``), so this module imports none of them. Modules named ``cli`` import
 Typer and light modules only; heavy libraries load inside the command that needs them.
 
-Exit codes: 0 done; 1 a policy said no (``--fail-on`` matched, or the safety policy blocked the
-picture); 2 usage; 3 an input cannot be read; 4 the environment (settings, keys, weights,
-database, disk).
+Exit codes: 0 done; 1 a policy said no (``--fail-on`` matched, the safety policy blocked the
+picture, or ``attest`` refused one that a machine made); 2 usage; 3 an input cannot be read; 4 the
+environment (settings, keys, weights, database, disk).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Annotated, Any
 import typer
 
 from provenance.errors import (
+    AttestationRefusedError,
     CapacityError,
     ConfigError,
     ContentBlockedError,
@@ -48,7 +49,7 @@ class ExitCode(IntEnum):
 
 def exit_code_for(error: ProvenanceError) -> ExitCode:
     """The one table from our errors to exit codes."""
-    if isinstance(error, ContentBlockedError):
+    if isinstance(error, ContentBlockedError | AttestationRefusedError):
         return ExitCode.POLICY
     if isinstance(error, InputError | CapacityError | RecordNotFoundError):
         return ExitCode.INPUT

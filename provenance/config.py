@@ -217,7 +217,7 @@ class DetectorSettings:
         time_budget_s: For the thorough sources together, per picture, seconds, above 0 to a year.
         trust_anchors: PEM files of further manifest roots.
         tsa_anchors: PEM files of further time-stamp roots.
-        default_trust: Whether the shipped C2PA lists count.
+        default_trust: Whether the C2PA lists count, shipped or updated.
         similar_max_distance_bits: PDQ distance up to which a picture is called similar, 0 to 256
             (all bits). 31 is the PDQ authors' own starting value.
         similar_min_cosine: Cosine from which an embedding is called similar, -1 to 1.
@@ -341,6 +341,11 @@ class Settings:
     @property
     def signing_key_file(self) -> Path:
         return _path_or(self.manifest.key_file, self.keys_folder / "signing.key")
+
+    @property
+    def trust_folder(self) -> Path:
+        """Trust lists that ``countermark trust`` installed."""
+        return self.home / "trust"
 
     @property
     def dev_root_file(self) -> Path:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from provenance.types import SafetyReport
 
 __all__ = [
+    "AttestationRefusedError",
     "BackendUnavailableError",
     "CancelledError",
     "CapacityError",
@@ -155,6 +156,10 @@ class CapacityError(WatermarkError):
 
 class ReadBackError(WatermarkError):
     """The mark could not be read back from the encoded bytes: they are not delivered."""
+
+
+class AttestationRefusedError(ProvenanceError):
+    """The evidence says that a machine took part, so no person's claim is signed over it."""
 
 
 class ManifestError(ProvenanceError):

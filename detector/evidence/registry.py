@@ -6,19 +6,22 @@ watermark says is joined with its record later, in `detector.joining`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provenance.fingerprint.similarity import can_search
-from provenance.types import Finding, MatchBasis, MatchTier, RegistryEvidence
+from provenance.manifest.attestation import read_attested
+from provenance.types import Finding, MatchBasis, MatchTier, RegistryEvidence, SourceClaim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from detector.evidence.context import SourceContext
     from provenance.interfaces import Hasher, RecordStore
+    from provenance.manifest.attestation import AttestedClaim
     from provenance.types import Candidate, Evidence, PerceptualHash, RegistryRecord
 
-__all__ = ["MAX_SIMILAR", "RegistrySource", "build_source"]
+__all__ = ["MAX_SIMILAR", "RegistrySource", "add_claim", "build_source"]
 
 MAX_SIMILAR = 3
 """Neighbours shown; more would bury the answer, and none of them decides."""
@@ -125,7 +128,33 @@ def _find_exact(candidate: Candidate, store: RecordStore) -> RegistryEvidence | 
 def _hit(
     record: RegistryRecord, basis: MatchBasis, tier: MatchTier, reason: str
 ) -> RegistryEvidence:
-    return RegistryEvidence(Finding.PRESENT, reason, basis, tier, record.record_id, record.kind)
+    evidence = RegistryEvidence(Finding.PRESENT, reason, basis, tier, record.record_id, record.kind)
+    return add_claim(evidence, record)
+
+
+def add_claim(evidence: RegistryEvidence, record: RegistryRecord) -> RegistryEvidence:
+    """`evidence` with what an attested record says and who says it; other records add nothing."""
+    attested = read_attested(record)
+    if attested is None:
+        return evidence
+    return replace(
+        evidence,
+        reason=f"{evidence.reason} {_say(attested)}",
+        claim=attested.claim,
+        claimant=attested.claimant,
+    )
+
+
+def _say(attested: AttestedClaim) -> str:
+    what = (
+        "a camera captured it"
+        if attested.claim is SourceClaim.CAPTURE
+        else "a person made it without generative AI"
+    )
+    return (
+        f"It was registered with the signed claim ({attested.source.term}) that {what}; the "
+        f"certificate of whoever claims so says {attested.claimant}."
+    )
 
 
 def build_source(context: SourceContext) -> RegistrySource:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.x509.oid import NameOID
 
 from provenance.errors import ConfigError
+from provenance.manifest.hostile import clean_text
 
-__all__ = ["parse_certificates"]
+__all__ = ["name_holder", "parse_certificates"]
 
 
 def parse_certificates(pem: bytes, *, name: str) -> list[x509.Certificate]:
@@ -38,3 +40,24 @@ def parse_certificates(pem: bytes, *, name: str) -> list[x509.Certificate]:
             "each must stand between BEGIN CERTIFICATE and END CERTIFICATE"
         ) from error
     return certificates
+
+
+def name_holder(chain_pem: bytes) -> str:
+    """Whom a chain's leaf names: common name and organisation, as one visible line.
+
+    Raises:
+        ConfigError: The chain holds no certificate, or its leaf names nobody.
+    """
+    subject = parse_certificates(chain_pem, name="the certificate chain")[0].subject
+    common, organisation = (
+        clean_text(str(found[0].value)) if (found := subject.get_attributes_for_oid(oid)) else ""
+        for oid in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME)
+    )
+    if common and organisation and common != organisation:
+        return f"{common} ({organisation})"
+    if not common and not organisation:
+        raise ConfigError(
+            "the signing certificate names nobody; its subject needs a common name or an "
+            "organisation"
+        )
+    return common or organisation

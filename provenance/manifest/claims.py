@@ -16,15 +16,17 @@ from urllib.parse import quote
 
 from provenance.errors import InputError, ManifestError
 from provenance.manifest.source_types import DigitalSourceType, is_known_source_type
+from provenance.types import SoftBinding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from provenance.types import EncodedImage, ModelRef, Parameters, SafetyReport, SoftBinding
+    from provenance.types import EncodedImage, ModelRef, Parameters, PerceptualHash, SafetyReport
 
 __all__ = [
     "DEFAULT_NAMESPACE",
+    "SPEC_VERSION",
     "Claim",
     "ClaimShape",
     "Ingredient",
@@ -32,8 +34,14 @@ __all__ = [
     "Relationship",
     "SoftwareAgent",
     "TrainingUse",
+    "bind_fingerprint",
     "build_manifest",
+    "created_assertion",
+    "describe_binding",
+    "describe_generator",
     "describe_ingredients",
+    "describe_training_use",
+    "ingredient_label",
     "model_identifier",
     "validate_manifest",
 ]
@@ -227,13 +235,7 @@ def build_manifest(claim: Claim) -> dict[str, Any]:
         ManifestError: The claim would make a manifest that the specification forbids.
     """
     definition: dict[str, Any] = {
-        "claim_generator_info": [
-            {
-                "name": claim.generator.name,
-                "version": claim.generator.version,
-                "specVersion": SPEC_VERSION,
-            }
-        ],
+        "claim_generator_info": [describe_generator(claim.generator)],
         "assertions": list(_assertions(claim)),
     }
     if claim.title is not None:
@@ -242,20 +244,34 @@ def build_manifest(claim: Claim) -> dict[str, Any]:
     return definition
 
 
+def describe_generator(generator: SoftwareAgent) -> dict[str, str]:
+    """An entry of claim_generator_info."""
+    return {
+        "name": generator.name,
+        "version": generator.version,
+        "specVersion": SPEC_VERSION,
+    }
+
+
+def bind_fingerprint(namespace: str, found: PerceptualHash) -> SoftBinding:
+    """The soft binding of a perceptual hash, named as readers of ours expect it."""
+    return SoftBinding(f"{namespace}.{found.algorithm.replace('-', '.')}", found.hex)
+
+
 def describe_ingredients(
-    claim: Claim,
+    ingredients: Sequence[Ingredient],
 ) -> tuple[tuple[dict[str, Any], EncodedImage | None], ...]:
     """Each ingredient as the engine takes it, with the file that it shall read, if it can.
 
     Source: C2PA 2.5 "Ingredient"; appendix "Status codes", `manifest.inaccessible.malformed`.
     """
     described = []
-    for number, one in enumerate(claim.ingredients):
+    for number, one in enumerate(ingredients):
         definition: dict[str, Any] = {
             "title": one.title,
             "format": one.image.media_type.value,
             "relationship": one.relationship.value,
-            "label": _ingredient_label(number),
+            "label": ingredient_label(number),
         }
         if not one.is_readable and one.state is IngredientState.DAMAGED:
             definition["validation_results"] = _UNREADABLE
@@ -278,8 +294,8 @@ _UNREADABLE = {
 }
 
 
-def _ingredient_label(number: int) -> str:
-    # Ties an action to its ingredient inside the definition; the engine puts a hashed URI there.
+def ingredient_label(number: int) -> str:
+    """Ties an action to its ingredient; the engine puts a hashed URI in its place."""
     return f"ingredient_{number}"
 
 
@@ -296,14 +312,12 @@ def model_identifier(model: ModelRef) -> str:
 
 
 def _assertions(claim: Claim) -> Iterable[dict[str, Any]]:
-    yield _assertion(
+    yield created_assertion(
         "c2pa.actions.v2", {"allActionsIncluded": True, "actions": list(_actions(claim))}
     )
     for binding in claim.soft_bindings:
-        # Text, because the engine cannot write a byte string from JSON; readers fold all forms.
-        data = {"alg": binding.alg, "blocks": [{"scope": {}, "value": binding.value}]}
-        yield _assertion("c2pa.soft-binding", data)
-    yield _assertion(
+        yield describe_binding(binding)
+    yield created_assertion(
         "c2pa.ai-disclosure",
         {
             "modelType": "c2pa.types.model",
@@ -313,14 +327,25 @@ def _assertions(claim: Claim) -> Iterable[dict[str, Any]]:
             "contentProfile": {"humanOversightLevel": "prompt_guided"},
         },
     )
-    entries = {
-        f"cawg.{use}": {"use": claim.training_use.value}
-        for use in ("ai_generative_training", "ai_training", "ai_inference", "data_mining")
-    }
-    yield _assertion("cawg.training-mining", {"entries": entries})
+    yield describe_training_use(claim.training_use)
 
 
-def _assertion(label: str, data: dict[str, Any]) -> dict[str, Any]:
+def describe_binding(binding: SoftBinding) -> dict[str, Any]:
+    """The assertion of a soft binding."""
+    # Text, because the engine cannot write a byte string from JSON; readers fold all forms.
+    data = {"alg": binding.alg, "blocks": [{"scope": {}, "value": binding.value}]}
+    return created_assertion("c2pa.soft-binding", data)
+
+
+def describe_training_use(use: TrainingUse) -> dict[str, Any]:
+    """The assertion on what training sets may do. Source: CAWG training and data mining 1.1."""
+    kinds = ("ai_generative_training", "ai_training", "ai_inference", "data_mining")
+    entries = {f"cawg.{kind}": {"use": use.value} for kind in kinds}
+    return created_assertion("cawg.training-mining", {"entries": entries})
+
+
+def created_assertion(label: str, data: dict[str, Any]) -> dict[str, Any]:
+    """An assertion that speaks for the signer."""
     # Without "created" the engine puts it among the gathered assertions, which C2PA 2.4 and later
     # forbid for actions.
     return {"label": label, "created": True, "data": data}
@@ -358,7 +383,7 @@ def _actions(claim: Claim) -> Iterable[dict[str, Any]]:
 
 def _ids_of(claim: Claim, relationship: Relationship) -> list[str]:
     return [
-        _ingredient_label(number)
+        ingredient_label(number)
         for number, one in enumerate(claim.ingredients)
         if one.relationship is relationship
     ]

@@ -13,7 +13,8 @@ from provenance.manifest.certificates import parse_certificates
 from provenance.manifest.pki import is_development_certificate
 from provenance.manifest.profile import check_certificate_chain, is_issued_by, short_name
 from provenance.manifest.signers.local_key import check_key_file_mode
-from provenance.manifest.trust import AnchorKind, default_trust, next_update
+from provenance.manifest.trust import AnchorKind, TrustSettings, default_trust
+from provenance.manifest.trust_folder import ListRole, TrustFolder, newest
 from provenance.types import HealthCheck
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provenance.config import Settings
-    from provenance.manifest.trust import TrustSettings
 
 __all__ = ["check_key_files", "check_signing"]
 
@@ -33,7 +33,8 @@ def check_signing() -> Sequence[HealthCheck]:
         ConfigError: The settings themselves cannot be read.
     """
     settings = load_settings()
-    lines = list(_check_lists())
+    trust = _official_lists(settings)
+    lines = list(_check_lists(trust))
     if settings.manifest.signer != "local-key":
         lines.append(HealthCheck("signing keys", ok=True, detail=settings.manifest.signer))
         return [*lines, _check_self(settings)]
@@ -48,7 +49,7 @@ def check_signing() -> Sequence[HealthCheck]:
     if not failing:
         lines.append(HealthCheck("signing certificate", ok=True, detail=_summary(chain)))
     lines.extend(failing)
-    lines.append(_check_listed(chain, default_trust()))
+    lines.append(_check_listed(chain, trust))
     lines.append(_check_stamps(settings))
     if all(line.optional for line in failing):
         lines.append(_check_self(settings))
@@ -98,10 +99,16 @@ def _check_mode(key_file: Path) -> HealthCheck:
     return HealthCheck("key file is private", ok=True, detail="only its owner can read it")
 
 
-def _check_lists() -> Iterator[HealthCheck]:
-    trust = default_trust()
-    due = next_update()
+def _official_lists(settings: Settings) -> TrustSettings:
+    """C2PA's lists in their newest editions, without the operator's own."""
+    installed = TrustFolder(settings.trust_folder).load()
+    updates = [one for one in installed if one.role is ListRole.UPDATE]
+    return TrustSettings(tuple(newest(default_trust().lists, updates)))
+
+
+def _check_lists(trust: TrustSettings) -> Iterator[HealthCheck]:
     for one in trust.lists:
+        due = one.next_update
         is_fresh = due is None or datetime.now(UTC).date() <= due
         yield HealthCheck(
             f"trust list: {one.name}",
@@ -109,8 +116,8 @@ def _check_lists() -> Iterator[HealthCheck]:
             detail=f"{len(one.certificates)} certificates, of {_iso(one.dated)}",
             remedy=""
             if is_fresh
-            else f"a newer list was due on {_iso(due)}: upgrade countermark, or name a PEM file in "
-            "detector.trust_anchors",
+            else f"a newer list was due on {_iso(due)}: upgrade countermark, or install it with: "
+            "countermark trust update FILE",
             optional=True,
         )
 

@@ -21,7 +21,7 @@ from provenance.types import MediaType
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Shell", "heal", "insert_store", "read_store_bytes", "split_shell"]
+__all__ = ["Shell", "heal", "insert_store", "read_store_bytes", "remove_stores", "split_shell"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_PARTS = 200_000
@@ -138,6 +138,36 @@ def read_store_bytes(data: bytes, media_type: MediaType) -> bytes | None:
     return found[0] if len(found) == 1 else None
 
 
+def remove_stores(data: bytes, media_type: MediaType) -> bytes:
+    """The file without any manifest store; every other byte stays.
+
+    For whoever signs anew and keeps the old manifest as ingredient. Source: as `read_store_bytes`.
+
+    Raises:
+        InputError: The file is not built as its format says.
+        UnsupportedMediaTypeError: Neither PNG, JPEG nor WebP.
+    """
+    if media_type is MediaType.PNG:
+        return _without(data, [p for p in _png_chunks(data) if p.name == b"caBX"])
+    if media_type is MediaType.JPEG:
+        return _without(data, _jpeg_store_segments(data))
+    if media_type is MediaType.WEBP:
+        stores = [p for p in _riff_chunks(data) if p.name == b"C2PA"]
+        length = struct.unpack_from("<I", data, 4)[0] - sum(p.end - p.start for p in stores)
+        return data[:4] + struct.pack("<I", length) + _without(data, stores)[8:]
+    raise UnsupportedMediaTypeError(
+        f"{media_type} files cannot be taken apart; only PNG, JPEG and WebP"
+    )
+
+
+def _without(data: bytes, parts: list[_Part]) -> bytes:
+    kept, place = [], 0
+    for part in parts:
+        kept.append(data[place : part.start])
+        place = part.end
+    return b"".join([*kept, data[place:]])
+
+
 # -- PNG ---------------------------------------------------------------------------------------
 
 
@@ -250,6 +280,20 @@ def _jpeg_end(data: bytes, place: int) -> int:
             raise InputError("this JPEG file is cut short between two scans")
         (length,) = struct.unpack_from(">H", data, found.end())
         place = found.end() + max(length, 2)
+
+
+def _jpeg_store_segments(data: bytes) -> list[_Part]:
+    """The APP11 segments of all boxes that hold a manifest store."""
+    boxes: dict[bytes, list[_Part]] = {}
+    stores: set[bytes] = set()
+    for marker, part in _jpeg_segments(data):
+        body = part.name
+        if marker == _APP11 and body[:2] == b"JP" and len(body) > 16:
+            boxes.setdefault(body[2:4], []).append(part)
+            if body[12:16] == b"jumb" and b"c2pa" in body[8:72]:
+                stores.add(body[2:4])
+    found = [part for instance in stores for part in boxes[instance]]
+    return sorted(found, key=lambda part: part.start)
 
 
 def _jpeg_stores(data: bytes) -> list[bytes]:

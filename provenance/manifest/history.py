@@ -36,6 +36,7 @@ _STRENGTH = (
 )
 """Strongest first. One generative step anywhere in the picture's past outweighs the camera."""
 _GENERATIVE = (SourceClaim.FULLY_AI, SourceClaim.PARTLY_AI)
+_CLAIMS = (SourceClaim.CAPTURE, SourceClaim.HUMAN)
 
 _STANDARD_ACTION_PREFIXES = ("c2pa.", "font.")
 _METADATA_LABELS = ("stds.iptc", "stds.exif", "c2pa.metadata", "cawg.metadata")
@@ -134,14 +135,19 @@ def walk_claims(
     )
 
 
-def _strength(finding: ClaimFinding) -> tuple[bool, bool, int, int]:
+def _strength(finding: ClaimFinding) -> tuple[int, bool, int, int]:
     # "In part" with a signer behind it outweighs "wholly" from anybody: it is true of either.
     is_generative = finding.claim in _GENERATIVE
     is_hearsay = is_generative and not finding.is_vouched
     # Of two generative steps the latest tells how this picture was made: whoever edits with AI
-    # what AI had made says "edited", and the history says the rest.
-    depth = finding.depth if is_generative else 0
-    return not is_generative, is_hearsay, depth, _STRENGTH.index(finding.claim)
+    # what AI had made says "edited", and the history says the rest. Likewise with a photograph
+    # that a person worked over.
+    if is_generative:
+        return 0, is_hearsay, finding.depth, _STRENGTH.index(finding.claim)
+    if finding.claim in _CLAIMS:
+        return 2, False, finding.depth, _STRENGTH.index(finding.claim)
+    group = 1 if finding.claim is SourceClaim.POSSIBLY_AI else 3
+    return group, False, 0, 0
 
 
 def content_manifest_label(report: Mapping[str, Any], updates: Collection[str]) -> str | None:

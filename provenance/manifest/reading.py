@@ -24,6 +24,7 @@ from provenance.manifest.hostile import (
     time_of,
     values_of,
 )
+from provenance.manifest.rubrics import read_rubric
 from provenance.manifest.trust import AnchorKind
 from provenance.types import (
     Credential,
@@ -122,6 +123,7 @@ def interpret(reading: sdk.EngineReading, *, credential: Credential) -> Manifest
         soft_bindings=tuple(_soft_bindings(reading)),
         codes=tuple(dict.fromkeys(codes.failures + codes.delta_failures))[:_MAX_SHOWN_CODES],
         signed_at=_signed_at(reading, active),
+        rubric=read_rubric(reading.crjson, text_of(label)),
     )
 
 

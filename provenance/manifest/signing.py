@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 
 from provenance.errors import ConfigError, SigningError, TimestampError
 from provenance.manifest import sdk
+from provenance.manifest.attestation import build_attestation
 from provenance.manifest.claims import (
-    SPEC_VERSION,
     IngredientState,
     build_manifest,
+    describe_generator,
     describe_ingredients,
 )
 from provenance.manifest.reading import read_manifest
@@ -33,13 +34,15 @@ from provenance.types import (
     MediaType,
     SignedAsset,
     SigningTime,
+    SourceClaim,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from provenance.interfaces import Signer
-    from provenance.manifest.claims import Claim, SoftwareAgent
+    from provenance.manifest.attestation import Attestation
+    from provenance.manifest.claims import Claim, Ingredient, SoftwareAgent
 
 __all__ = ["ManifestSigner", "TimestampPolicy"]
 
@@ -108,16 +111,44 @@ class ManifestSigner:
             TimestampError: No time-stamp came, under FAIL_CLOSED.
         """
         _require_unsigned(image)
-        definition = build_manifest(claim)
-        ingredients = describe_ingredients(claim)
+        asset, report = self._sign_and_read(image, build_manifest(claim), claim)
+        if report.claim is not classify_source_type(claim.shape.source_type):
+            raise SigningError("not delivered: the actions did not come back as signed")
+        return asset
+
+    def attest(self, image: EncodedImage, attestation: Attestation) -> SignedAsset:
+        """Signs a person's claim into a picture and reads it back.
+
+        Args:
+            image: As for `sign`: without the manifest that it may have come with, which goes into
+                the attestation, as parent.
+            attestation: What to say of it.
+
+        Raises:
+            ManifestError: As `sign`.
+        """
+        _require_unsigned(image, allow_remote=attestation.parent is not None)
+        definition = build_attestation(attestation)
+        asset, report = self._sign_and_read(image, definition, attestation)
+        # A past that leaves generative AI open still does, whoever signs on top of it.
+        past = report.parent_claim is SourceClaim.POSSIBLY_AI
+        expected = SourceClaim.POSSIBLY_AI if past else attestation.claim
+        if report.claim is not expected:
+            raise SigningError("not delivered: the actions did not come back as signed")
+        return asset
+
+    def _sign_and_read(
+        self, image: EncodedImage, definition: Mapping[str, object], claim: Claim | Attestation
+    ) -> tuple[SignedAsset, ManifestReport]:
+        ingredients = describe_ingredients(claim.ingredients)
         signed, is_stamped = self._sign_with_policy(image, definition, ingredients)
         report = _read_back(signed.data, image, expect_stamp=is_stamped)
         if report.soft_bindings != claim.soft_bindings:
             raise SigningError("not delivered: the soft bindings did not come back as signed")
-        if report.ambiguous or report.claim is not classify_source_type(claim.shape.source_type):
+        if report.ambiguous:
             raise SigningError("not delivered: the actions did not come back as signed")
-        _check_ingredients(report, claim)
-        return _asset(signed, image, report)
+        _check_ingredients(report, claim.ingredients)
+        return _asset(signed, image, report), report
 
     def add_late_timestamp(self, image: EncodedImage, generator: SoftwareAgent) -> SignedAsset:
         """Stamps a signed image later, by an update manifest in front of the one it has.
@@ -147,14 +178,9 @@ class ManifestSigner:
         before = read_manifest(image.data, image.media_type, trust=no_trust())
         if before.credential is not Credential.EMBEDDED or before.integrity is not Integrity.INTACT:
             raise SigningError("only an intact signed image can be time-stamped later")
-        info = {
-            "name": generator.name,
-            "version": generator.version,
-            "specVersion": SPEC_VERSION,
-        }
         signed = sdk.sign_update(
             image,
-            {"claim_generator_info": [info], "assertions": []},
+            {"claim_generator_info": [describe_generator(generator)], "assertions": []},
             signer=self._signer,
             tsa_url=self._tsa_url,
             deadline_s=self._timeout_s,
@@ -196,12 +222,14 @@ class ManifestSigner:
         )
 
 
-def _require_unsigned(image: EncodedImage) -> None:
+def _require_unsigned(image: EncodedImage, *, allow_remote: bool = False) -> None:
     if image.media_type not in WRITABLE_MEDIA_TYPES:
         raise SigningError(f"{image.media_type} cannot be signed; encode it as PNG, JPEG or WebP")
     found = sdk.read_store(image.data, image.media_type, trust=no_trust())
     if found is sdk.ReadFailure.NO_MANIFEST:
         return
+    if found is sdk.ReadFailure.REMOTE_NOT_FETCHED and allow_remote:
+        return  # the ingredient tells of it
     if found is sdk.ReadFailure.REMOTE_NOT_FETCHED:
         raise SigningError(
             "this image refers to a remote manifest; a new one would drop that history"
@@ -214,11 +242,11 @@ def _require_unsigned(image: EncodedImage) -> None:
     )
 
 
-def _check_ingredients(report: ManifestReport, claim: Claim) -> None:
+def _check_ingredients(report: ManifestReport, ingredients: Sequence[Ingredient]) -> None:
     found = [(one.relationship, one.manifest_label) for one in report.ingredients]
-    if found != [(one.relationship.value, one.manifest_label) for one in claim.ingredients]:
+    if found != [(one.relationship.value, one.manifest_label) for one in ingredients]:
         raise SigningError("not delivered: the ingredients did not come back as signed")
-    for one, back in zip(claim.ingredients, report.ingredients, strict=True):
+    for one, back in zip(ingredients, report.ingredients, strict=True):
         is_damaged = one.state is IngredientState.DAMAGED
         if is_damaged and back.state is not History.DAMAGED_INGREDIENT:
             raise SigningError("not delivered: the damage of an ingredient was not recorded")

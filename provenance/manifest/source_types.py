@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "C2PA_BASE",
     "IPTC_BASE",
     "DigitalSourceType",
     "classify_source_type",
@@ -29,10 +30,20 @@ C2PA_BASE = "http://c2pa.org/digitalsourcetype/"
 
 
 class DigitalSourceType(StrEnum):
-    """The terms that our own manifests and labels use."""
+    """The terms that our own manifests and labels use: for machines, and for people's claims."""
 
     TRAINED_ALGORITHMIC_MEDIA = IPTC_BASE + "trainedAlgorithmicMedia"
     COMPOSITE_WITH_TRAINED_ALGORITHMIC_MEDIA = IPTC_BASE + "compositeWithTrainedAlgorithmicMedia"
+    DIGITAL_CAPTURE = IPTC_BASE + "digitalCapture"
+    COMPOSITE_CAPTURE = IPTC_BASE + "compositeCapture"
+    DIGITAL_CREATION = IPTC_BASE + "digitalCreation"
+    HUMAN_EDITS = IPTC_BASE + "humanEdits"
+    DIGITAL_ART = IPTC_BASE + "digitalArt"
+
+    @property
+    def term(self) -> str:
+        """The short name."""
+        return self.value.rpartition("/")[2]
 
 
 _IPTC_TERMS: Mapping[str, SourceClaim] = MappingProxyType(

@@ -1,7 +1,8 @@
 """Whom we believe: dated lists of trust anchors, and the operator's own.
 
 Nothing is fetched. The shipped lists are snapshots with their digest and date beside them; an
-update of Countermark brings newer ones, or the operator names PEM files.
+update of Countermark brings newer ones, or the operator installs them (`trust_folder`) or names PEM
+files.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ __all__ = [
     "TrustSettings",
     "default_trust",
     "load_anchors",
-    "next_update",
     "no_trust",
     "parse_anchors",
     "with_anchors",
@@ -65,14 +65,18 @@ class AnchorList:
     Attributes:
         name: Shown in reports as the reason for trust.
         kind: For which of the two.
-        dated: Day of the snapshot; None for the operator's own files.
         certificates: DER, without doubles.
+        dated: Day of the snapshot; None for the operator's own files.
+        next_update: Day by which a newer edition is due, where the list says so.
+        source: Where it came from, for people.
     """
 
     name: str
     kind: AnchorKind
     certificates: tuple[bytes, ...] = field(repr=False)
     dated: date | None = None
+    next_update: date | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +126,11 @@ def default_trust() -> TrustSettings:
                 name=entry["name"],
                 kind=AnchorKind(entry["kind"]),
                 dated=date.fromisoformat(entry["date"]),
+                next_update=date.fromisoformat(entry["next_update"]),
+                source=f"shipped: {entry['source']} at {entry['commit']}",
             )
         )
     return TrustSettings(tuple(lists))
-
-
-def next_update() -> date | None:
-    """The day by which a newer edition of the shipped lists is due."""
-    days = [date.fromisoformat(entry["next_update"]) for entry in _index()]
-    return min(days, default=None)
 
 
 def _list_folder() -> Traversable:
@@ -144,7 +144,13 @@ def _index() -> list[dict[str, str]]:
 
 
 def parse_anchors(
-    pem: bytes, *, name: str, kind: AnchorKind, dated: date | None = None
+    pem: bytes,
+    *,
+    name: str,
+    kind: AnchorKind,
+    dated: date | None = None,
+    next_update: date | None = None,
+    source: str = "",
 ) -> AnchorList:
     """Reads a PEM bundle.
 
@@ -154,7 +160,7 @@ def parse_anchors(
     # The engine takes garbage in silence and then trusts nobody, so it never sees any.
     certificates = parse_certificates(pem, name=f"trust anchors {name}")
     der = dict.fromkeys(c.public_bytes(Encoding.DER) for c in certificates)
-    return AnchorList(name=name, kind=kind, certificates=tuple(der), dated=dated)
+    return AnchorList(name, kind, tuple(der), dated, next_update, source)
 
 
 def load_anchors(path: Path, kind: AnchorKind) -> AnchorList:
@@ -169,7 +175,8 @@ def load_anchors(path: Path, kind: AnchorKind) -> AnchorList:
         raise ConfigError(
             f"trust anchors {path} cannot be read ({error.strerror}); check the path"
         ) from error
-    return replace(parse_anchors(pem, name=str(path), kind=kind), name=path.name)
+    anchors = parse_anchors(pem, name=str(path), kind=kind, source=f"file {path}")
+    return replace(anchors, name=path.name)
 
 
 def with_anchors(trust: TrustSettings, added: Iterable[AnchorList]) -> TrustSettings:

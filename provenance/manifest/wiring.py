@@ -15,6 +15,7 @@ from provenance.manifest.trust import (
     no_trust,
     with_anchors,
 )
+from provenance.manifest.trust_folder import TrustFolder, newest
 from provenance.plugins import load_backend
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def build_trust(
     anchors: Iterable[Path] = (),
     tsa_anchors: Iterable[Path] = (),
 ) -> TrustSettings:
-    """The anchors of this deployment: shipped lists, the operator's files, our own dev root.
+    """The anchors of this deployment: C2PA's lists, the operator's own, our own dev root.
+
+    Of each of C2PA's lists the newest edition counts, shipped or installed.
 
     Args:
         settings: Of the deployment.
@@ -59,7 +62,7 @@ def build_trust(
         tsa_anchors: Further PEM files of time-stamp roots.
 
     Raises:
-        ConfigError: A file is missing or holds no certificates; names it.
+        ConfigError: A file is missing, altered or holds no certificates; names it.
     """
     from pathlib import Path
 
@@ -70,7 +73,9 @@ def build_trust(
     added += [load_anchors(path, AnchorKind.TSA) for path in tsa_files]
     if settings.dev_root_file.is_file():
         added.append(load_anchors(settings.dev_root_file, AnchorKind.MANIFEST))
-    return with_anchors(default_trust() if options.default_trust else no_trust(), added)
+    shipped = default_trust() if options.default_trust else no_trust()
+    in_force = newest(shipped.lists, TrustFolder(settings.trust_folder).load())
+    return with_anchors(TrustSettings(tuple(in_force)), added)
 
 
 def load_signer(settings: Settings) -> Signer:

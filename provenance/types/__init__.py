@@ -16,14 +16,17 @@ from provenance.types.base import (
     parse_record_id,
 )
 from provenance.types.credentials import (
+    BindingState,
     Credential,
     History,
     IngredientReport,
     Integrity,
     ManifestReport,
+    RubricReading,
     SignerTrust,
     SigningTime,
     SourceClaim,
+    Substitution,
 )
 from provenance.types.evidence import (
     Evidence,
@@ -102,6 +105,7 @@ __all__ = [
     "ApiKey",
     "AssetInfo",
     "Assurance",
+    "BindingState",
     "BitArray",
     "Candidate",
     "Checkpoint",
@@ -150,6 +154,7 @@ __all__ = [
     "RenderDefaults",
     "Resave",
     "Reservation",
+    "RubricReading",
     "SafetyPolicy",
     "SafetyReport",
     "Scalar",
@@ -162,6 +167,7 @@ __all__ = [
     "SoftBinding",
     "SourceClaim",
     "SourceFailure",
+    "Substitution",
     "Uint8Array",
     "Verdict",
     "WatermarkEvidence",

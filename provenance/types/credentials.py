@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from provenance.types.marks import SoftBinding
 
 __all__ = [
+    "BindingState",
     "Credential",
     "History",
     "IngredientReport",
     "Integrity",
     "ManifestReport",
+    "RubricReading",
     "SignerTrust",
     "SigningTime",
     "SourceClaim",
+    "Substitution",
 ]
 
 
@@ -81,6 +84,41 @@ class SourceClaim(StrEnum):
     NO_CLAIM = "no_claim"
 
 
+class BindingState(StrEnum):
+    """Whether a soft binding fits the picture."""
+
+    AGREES = "agrees"
+    DISAGREES = "disagrees"
+    NOT_EVALUATED = "not_evaluated"
+
+
+class Substitution(StrEnum):
+    """Whether a file carries the credentials that this registry knows its picture with.
+
+    Members:
+        NONE: It does, or they are part of the history of those that it carries, or it has none.
+        EMBEDDED_DIFFERS: It carries others.
+        NOT_EVALUATED: No record is surely of this picture.
+    """
+
+    NONE = "none"
+    EMBEDDED_DIFFERS = "embedded_differs_from_registry"
+    NOT_EVALUATED = "not_evaluated"
+
+
+@dataclass(frozen=True, slots=True)
+class RubricReading:
+    """What the C2PA conformance programme's rubric calls one manifest by itself.
+
+    Attributes:
+        manifest_label: Which one; clean text.
+        classes: The rubric's names, in its order.
+    """
+
+    manifest_label: str
+    classes: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class IngredientReport:
     """One ingredient of the manifest that speaks of the content.
@@ -107,7 +145,8 @@ class ManifestReport:
         signing_time: In time, expired, stamped.
         history: Ingredients.
         claim: Strongest source claim over active manifest and history; among statements that
-            generative AI took part, the latest one.
+            generative AI took part, the latest one, and likewise among those of capture and of a
+            person's work.
         claim_path: Where that claim stands: manifest label, action, URI; for people.
         claim_vouched: Whether `signer` vouches for that claim: it stands in the active manifest,
             or in an intact ingredient whose own signer a list vouches for. Adding an ingredient
@@ -124,6 +163,7 @@ class ManifestReport:
         soft_bindings: Of the active manifest.
         codes: Validation failure codes, as C2PA appendix D names them.
         signed_at: Time of the time-stamp or claim, ISO 8601; None when absent.
+        rubric: Class names of the conformance programme, a manifest an entry, the active first.
     """
 
     credential: Credential
@@ -144,6 +184,7 @@ class ManifestReport:
     soft_bindings: tuple[SoftBinding, ...] = ()
     codes: tuple[str, ...] = ()
     signed_at: str | None = None
+    rubric: tuple[RubricReading, ...] = ()
 
     def __post_init__(self) -> None:
         shown = self.signer_name is None or self.signer is SignerTrust.TRUSTED

@@ -7,7 +7,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from provenance.types.base import Parameters, RecordId, frozen_parameters
-from provenance.types.credentials import ManifestReport, SourceClaim
+from provenance.types.credentials import (
+    BindingState,
+    ManifestReport,
+    SourceClaim,
+    Substitution,
+)
 
 if TYPE_CHECKING:
     from provenance.types.records import RecordKind
@@ -47,12 +52,23 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ManifestEvidence:
-    """What C2PA says, embedded or recovered from the registry."""
+    """What C2PA says, embedded or recovered from the registry.
+
+    Attributes:
+        finding: PRESENT only for a manifest that is bound to these bytes.
+        reason: One sentence.
+        report: The layers that the manifest itself shows.
+        source: Whether it came with the file or from the registry.
+        binding_states: Of each of the report's soft bindings, in order; empty before R3.
+        substitution: Against the registry, by R3.
+    """
 
     finding: Finding
     reason: str
     report: ManifestReport
     source: Literal["c2pa", "c2pa_recovered"] = "c2pa"
+    binding_states: tuple[BindingState, ...] = ()
+    substitution: Substitution = Substitution.NOT_EVALUATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +217,8 @@ class RegistryEvidence:
         tier: How sure the match is; None when nothing was found.
         record_id: The record; None when nothing was found.
         kind: The record's kind, which decides the origin.
+        claim: What an attested record says that the picture is; None of any other record.
+        claimant: Name in the certificate of whoever attested it.
         distance_bits: Hamming distance of the perceptual hashes, 0..256.
         cosine: Cosine similarity of the embeddings, -1..1.
         revoked: Whether the record was revoked.
@@ -212,6 +230,8 @@ class RegistryEvidence:
     tier: MatchTier | None = None
     record_id: RecordId | None = None
     kind: RecordKind | None = None
+    claim: SourceClaim | None = None
+    claimant: str | None = None
     distance_bits: int | None = None
     cosine: float | None = None
     revoked: bool = False

@@ -50,6 +50,8 @@ class Verdict:
         reasons: Plain sentences: what it is, and what it does not mean.
         policy_id: Name and version of the policy.
         list_dates: Date of each trust list used, ISO 8601 by list name.
+        claimant: Who signed the claim that the origin names: as this registry recorded it, or as
+            a trusted certificate says; None where neither does.
     """
 
     origin: Origin
@@ -59,6 +61,7 @@ class Verdict:
     reasons: tuple[str, ...]
     policy_id: str
     list_dates: Mapping[str, str] = field(default_factory=dict)
+    claimant: str | None = None
 
     def __post_init__(self) -> None:
         bare = self.origin is Origin.UNKNOWN

@@ -78,6 +78,7 @@ def test_view_has_the_promised_fields_and_reads_back() -> None:
         "reasons",
         "policy_id",
         "list_dates",
+        "claimant",
         "error",
     ]
     assert [item["source"] for item in dumped["evidence"]] == [

@@ -208,14 +208,14 @@ def test_guiding_input_is_named_by_the_creation():
     created = assertion(build_manifest(claim), "c2pa.actions.v2")["actions"][0]
     assert created["action"] == "c2pa.created"
     assert created["parameters"]["ingredientIds"] == ["ingredient_0"]
-    ((described, source),) = describe_ingredients(claim)
+    ((described, source),) = describe_ingredients(claim.ingredients)
     assert described["relationship"] == "inputTo"
     assert source == EncodedImage(b"bytes", MediaType.JPEG)
 
 
 def test_ingredient_that_the_engine_cannot_read_is_described_with_its_damage():
     claim = opened(ingredients=(ingredient(state=IngredientState.DAMAGED, is_readable=False),))
-    ((described, source),) = describe_ingredients(claim)
+    ((described, source),) = describe_ingredients(claim.ingredients)
     assert source is None
     (failure,) = described["validation_results"]["activeManifest"]["failure"]
     assert failure["code"] == "manifest.inaccessible.malformed"
