@@ -11,6 +11,7 @@ BENCHMARKS = (
     "benchmarks.watermark.null",
     "benchmarks.watermark.security",
     "benchmarks.watermark.speed",
+    "benchmarks.bundled_model",
     "benchmarks.delivery",
     "benchmarks.marking_overhead",
     "benchmarks.fuzz",
