@@ -48,9 +48,9 @@ def detect_many(
         codec: Entry point of ``countermark.codecs``.
         thorough: As in `detect`; off by default, because most pictures of a data set have no
             mark, and to be sure of that takes some seventy times as long.
-        workers: Threads; None means one a core. Two read 1.8 times as fast as one, as two processes
-            would: nearly all of it is compiled code. Thoroughly they gain a quarter only, where
-            processes gain nine tenths: there, give each process a part of the data set.
+        workers: Threads; None means one a core. Whether they help depends on the size of the
+            pictures (``docs/benchmarks/watermark_speed.md``: of 256 pixels, two threads read no
+            faster than one); processes, each with a part of the data set, always do.
         limits: On the bytes and pixels of each picture.
 
     Raises:
