@@ -50,7 +50,7 @@ def detect_many(
             mark, and to be sure of that takes some seventy times as long.
         workers: Threads; None means one a core. Whether they help depends on the size of the
             pictures (``docs/benchmarks/watermark_speed.md``: of 256 pixels, two threads read no
-            faster than one); processes, each with a part of the data set, always do.
+            faster than one); processes, each with a part of the data set, do.
         limits: On the bytes and pixels of each picture.
 
     Raises:
