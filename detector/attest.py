@@ -23,21 +23,26 @@ from provenance.errors import (
     InputError,
     UnsupportedMediaTypeError,
 )
-from provenance.imaging import decode_image, hash_pixels
+from provenance.manifest.asset_info import describe_asset
 from provenance.manifest.attestation import Attestation, AttestedClaim
 from provenance.manifest.certificates import name_holder
-from provenance.manifest.claims import IngredientState, Relationship, bind_fingerprint
+from provenance.manifest.claims import (
+    IngredientState,
+    Relationship,
+    bind_fingerprint,
+    describe_parent,
+)
 from provenance.manifest.heal import remove_stores
 from provenance.manifest.ingredients import examine_ingredient
 from provenance.types import (
     WRITABLE_MEDIA_TYPES,
-    AssetInfo,
     Delivery,
     EncodedImage,
     Fingerprints,
     RecordKind,
     RegistryRecord,
 )
+from registry.committing import commit_and_deliver, release_reservation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +54,15 @@ if TYPE_CHECKING:
     from provenance.manifest.claims import Ingredient, SoftwareAgent, TrainingUse
     from provenance.manifest.signing import ManifestSigner
     from provenance.manifest.source_types import DigitalSourceType
-    from provenance.types import Candidate, MediaType, RecordId, Reservation, SignedAsset, Verdict
+    from provenance.types import (
+        Candidate,
+        MediaType,
+        RasterImage,
+        RecordId,
+        Reservation,
+        SignedAsset,
+        Verdict,
+    )
 
 __all__ = ["AttestTerms", "Attested", "Attester"]
 
@@ -135,7 +148,8 @@ class Attester:
             RegistryError: The registry could not be asked or written.
             DeliveryError: The bytes could not be staged.
         """
-        original = EncodedImage(candidate.data, _require_writable(candidate))
+        media_type, raster = _require_writable(candidate)
+        original = EncodedImage(candidate.data, media_type)
         # R2 to R4.
         verdict = self.detector.examine(candidate)
         _require_no_machine(candidate, source, verdict)
@@ -145,20 +159,20 @@ class Attester:
         # W2: the record's id; no mark carries it, but it is unguessable and unique all the same.
         reservation = store.reserve()
         with _released_on_error(store, reservation):
-            delivery = self._sign(original, ingredient, claim, reservation.record_id)
-            _commit_and_deliver(store, delivery, stage)
+            delivery = self._sign(original, raster, ingredient, claim, reservation.record_id)
+            commit_and_deliver(store, delivery, [stage])
         log.info("attested record %s", reservation.record_id)
         return Attested(delivery, claim, ingredient.state, list_doubts(verdict.evidence))
 
     def _sign(
         self,
         original: EncodedImage,
+        raster: RasterImage,
         ingredient: Ingredient,
         claim: AttestedClaim,
         record_id: RecordId,
     ) -> Delivery:
         # W6
-        raster = decode_image(original.data, limits=self.limits)
         prints = Fingerprints(
             self.hasher.hash(raster),
             None if self.embedder is None else self.embedder.encode(raster),
@@ -184,9 +198,9 @@ class Attester:
             record_id=record_id,
             kind=RecordKind.ATTESTED,
             created_at=self.clock(),
-            asset=_describe_asset(asset, self.limits),
+            asset=describe_asset(asset, keep_shell=False, limits=self.limits),
             model=None,
-            parameters={**claim.to_parameters(), **_describe_parent(ingredient)},
+            parameters={**claim.to_parameters(), **describe_parent(ingredient)},
             safety=None,
             watermark=None,
             fingerprints=prints,
@@ -198,21 +212,21 @@ class Attester:
         return Delivery(record, asset)
 
 
-def _require_writable(candidate: Candidate) -> MediaType:
+def _require_writable(candidate: Candidate) -> tuple[MediaType, RasterImage]:
     name, media_type = candidate.name, candidate.media_type
     if media_type is None or media_type not in WRITABLE_MEDIA_TYPES:
         raise UnsupportedMediaTypeError(
             f"{name} is {media_type or 'no image'}, which cannot be attested; save it as PNG, JPEG "
             "or WebP first"
         )
-    if candidate.decode_problem is not None:
+    if candidate.raster is None:
         raise ImageDecodeError(f"{candidate.decode_problem}; attest an undamaged picture")
     if candidate.frames > 1:
         raise InputError(
             f"{name} has {candidate.frames} frames, of which only the first can be examined; "
             "attest a still picture"
         )
-    return media_type
+    return media_type, candidate.raster
 
 
 def _require_no_machine(candidate: Candidate, source: DigitalSourceType, verdict: Verdict) -> None:
@@ -230,45 +244,10 @@ def _require_no_machine(candidate: Candidate, source: DigitalSourceType, verdict
         )
 
 
-def _describe_asset(asset: SignedAsset, limits: ImageLimits) -> AssetInfo:
-    decoded = decode_image(asset.image.data, limits=limits)
-    return AssetInfo(
-        sha256=asset.sha256,
-        pixel_sha256=hash_pixels(decoded),
-        media_type=asset.image.media_type,
-        width_px=decoded.width_px,
-        height_px=decoded.height_px,
-        size_bytes=len(asset.image.data),
-    )
-
-
-def _describe_parent(ingredient: Ingredient) -> dict[str, str]:
-    facts = {"parent_state": ingredient.state.value}
-    if ingredient.manifest_label is not None:
-        facts["parent_manifest"] = ingredient.manifest_label
-    return facts
-
-
-def _commit_and_deliver(
-    store: RecordStore, delivery: Delivery, stage: Callable[[SignedAsset], Staged]
-) -> None:
-    staged = stage(delivery.asset)
-    try:
-        # W8: record and log leaf in one transaction.
-        store.commit(delivery.record)
-        # W9: only now bytes appear.
-        staged.publish()
-    finally:
-        staged.discard()
-
-
 @contextmanager
 def _released_on_error(store: RecordStore, reservation: Reservation) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        try:
-            store.release(reservation.record_id)
-        except Exception:  # noqa: BLE001  the first error is the one that the caller must see
-            log.warning("reservation %s was not released; it will expire", reservation.record_id)
+        release_reservation(store, reservation.record_id)
         raise

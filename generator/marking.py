@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from generator.marks import describe_asset, kind_of
+from generator.marks import kind_of
+from provenance.manifest.asset_info import describe_asset
 from provenance.serving.metrics import timed
 from provenance.types import Delivery, RegistryRecord
 

@@ -17,11 +17,10 @@ from provenance.manifest.claims import (
     SoftwareAgent,
     TrainingUse,
     bind_fingerprint,
+    describe_parent,
 )
-from provenance.manifest.heal import split_shell
 from provenance.manifest.label import build_xmp
 from provenance.types import (
-    AssetInfo,
     Fingerprints,
     InputRole,
     RasterImage,
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     )
     from provenance.watermark.payload import WatermarkKey
 
-__all__ = ["ClaimTerms", "Finished", "Marks", "describe_asset", "kind_of", "shape_of"]
+__all__ = ["ClaimTerms", "Finished", "Marks", "kind_of", "shape_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -313,30 +312,12 @@ def shape_of(request: GenerationRequest) -> ClaimShape:
 def _describe_parent(inputs: InputFacts | None) -> dict[str, Scalar]:
     if inputs is None:
         return {}
-    facts: dict[str, Scalar] = {"parent_state": inputs.ingredient.state.value}
-    if inputs.ingredient.manifest_label is not None:
-        facts["parent_manifest"] = inputs.ingredient.manifest_label
+    facts: dict[str, Scalar] = {**describe_parent(inputs.ingredient)}
     if inputs.record_id is not None:
         facts["parent_record"] = inputs.record_id
     if inputs.restored:
         facts["parent_restored"] = True
     return facts
-
-
-def describe_asset(asset: SignedAsset) -> AssetInfo:
-    """The delivered file by digests and sizes, with the shell that heals stripped copies."""
-    shell = split_shell(asset.image.data, asset.image.media_type)
-    decoded = decode_image(asset.image.data)
-    return AssetInfo(
-        sha256=asset.sha256,
-        pixel_sha256=hash_pixels(decoded),
-        media_type=asset.image.media_type,
-        width_px=decoded.width_px,
-        height_px=decoded.height_px,
-        size_bytes=len(asset.image.data),
-        shell_head=shell.head,
-        shell_tail=shell.tail,
-    )
 
 
 def _public_parameters(facts: Parameters) -> dict[str, Scalar]:

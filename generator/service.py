@@ -18,6 +18,7 @@ from provenance.errors import CancelledError, ContentBlockedError
 from provenance.manifest.claims import SoftwareAgent
 from provenance.serving.metrics import PICTURES, timed
 from provenance.types import Refusal
+from registry.committing import commit_and_deliver, release_reservation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -344,14 +345,15 @@ class GenerationService:
 
     def discard(self, rendered: Rendered) -> None:
         """Ends a rendered picture that will not be finished; nothing of it remains."""
-        self._release(rendered.reservation.record_id)
+        release_reservation(self.store, rendered.reservation.record_id)
 
     def _finish(self, rendered: Rendered, deliver_to: Sink | None) -> Delivery:
         # W5 to W7
         with timed("mark"):
             delivery = self._mark(rendered)
         with timed("commit"):
-            self._commit_and_deliver(delivery, self._keep(rendered), deliver_to)
+            sinks = (*self.sinks, *(() if deliver_to is None else (deliver_to,)))
+            commit_and_deliver(self.store, delivery, sinks, kept=self._keep(rendered))
         return delivery
 
     def _keep(self, rendered: Rendered) -> SealedInputs | None:
@@ -363,22 +365,6 @@ class GenerationService:
         if self.marker is not None:
             return self.marker(rendered)
         return LocalMarker(self.marks, self.clock, self.claim_generator)(rendered)
-
-    def _commit_and_deliver(
-        self, delivery: Delivery, kept: SealedInputs | None, deliver_to: Sink | None
-    ) -> None:
-        staged: list[Staged] = []
-        try:
-            for sink in (*self.sinks, *(() if deliver_to is None else (deliver_to,))):
-                staged.append(sink(delivery.asset))  # noqa: PERF401  what is staged must be discarded
-            # W8: record, kept inputs and log leaf in one transaction.
-            self.store.commit(delivery.record, kept)
-            # W9: only now bytes leave.
-            for one in staged:
-                one.publish()
-        finally:
-            for one in staged:
-                one.discard()
 
     def _refuse(self, rendered: Rendered) -> NoReturn:
         record_id, safety = rendered.reservation.record_id, rendered.safety
@@ -403,19 +389,12 @@ class GenerationService:
         except ContentBlockedError:
             raise  # the refusal has ended the reservation
         except CancelledError:
-            self._release(reservation.record_id)
+            release_reservation(self.store, reservation.record_id)
             raise
         except BaseException:
             PICTURES.labels("failed").inc()
-            self._release(reservation.record_id)
+            release_reservation(self.store, reservation.record_id)
             raise
-
-    def _release(self, record_id: RecordId) -> None:
-        """Ends a reservation; if that fails too, it expires by itself."""
-        try:
-            self.store.release(record_id)
-        except Exception:  # noqa: BLE001  the first error is the one that the caller must see
-            log.warning("reservation %s was not released; it will expire", record_id)
 
 
 def _describe_resumed(checkpoint: Checkpoint | None) -> dict[str, Scalar]:

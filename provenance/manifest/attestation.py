@@ -18,8 +18,10 @@ from provenance.manifest.claims import (
     SoftwareAgent,
     TrainingUse,
     created_assertion,
+    describe_agent,
     describe_binding,
     describe_generator,
+    describe_time,
     describe_training_use,
     ingredient_label,
     validate_manifest,
@@ -139,7 +141,7 @@ def build_attestation(attestation: Attestation) -> dict[str, Any]:
 
 
 def _actions(attestation: Attestation) -> Iterator[dict[str, Any]]:
-    when = attestation.when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    when = describe_time(attestation.when)
     if attestation.parent is not None:
         parents = {"ingredientIds": [ingredient_label(0)]}
         yield {"action": "c2pa.opened", "when": when, "parameters": parents}
@@ -147,10 +149,7 @@ def _actions(attestation: Attestation) -> Iterator[dict[str, Any]]:
         "action": "c2pa.created" if attestation.parent is None else "c2pa.edited.metadata",
         "when": when,
         "digitalSourceType": str(attestation.source),
-        "softwareAgent": {
-            "name": attestation.generator.name,
-            "version": attestation.generator.version,
-        },
+        "softwareAgent": describe_agent(attestation.generator),
         "parameters": {
             "description": "The signer states how the picture was made; its pixels were not "
             "touched.",

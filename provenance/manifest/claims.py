@@ -37,9 +37,12 @@ __all__ = [
     "bind_fingerprint",
     "build_manifest",
     "created_assertion",
+    "describe_agent",
     "describe_binding",
     "describe_generator",
     "describe_ingredients",
+    "describe_parent",
+    "describe_time",
     "describe_training_use",
     "ingredient_label",
     "model_identifier",
@@ -138,6 +141,14 @@ class Ingredient:
     state: IngredientState
     manifest_label: str | None = None
     is_readable: bool = True
+
+
+def describe_parent(ingredient: Ingredient) -> dict[str, str]:
+    """Parameters of a record whose picture was made from another one."""
+    facts = {"parent_state": ingredient.state.value}
+    if ingredient.manifest_label is not None:
+        facts["parent_manifest"] = ingredient.manifest_label
+    return facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +363,7 @@ def created_assertion(label: str, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _actions(claim: Claim) -> Iterable[dict[str, Any]]:
-    when = claim.when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    when = describe_time(claim.when)
     parents, inputs = (_ids_of(claim, one) for one in (Relationship.PARENT, Relationship.INPUT))
     if claim.shape is ClaimShape.OPENED:
         yield {"action": "c2pa.opened", "when": when, "parameters": {"ingredientIds": parents}}
@@ -360,14 +371,14 @@ def _actions(claim: Claim) -> Iterable[dict[str, Any]]:
         "action": "c2pa.created" if claim.shape is ClaimShape.CREATED else "c2pa.edited",
         "when": when,
         "digitalSourceType": str(claim.shape.source_type),
-        "softwareAgent": _agent(claim.pipeline),
+        "softwareAgent": describe_agent(claim.pipeline),
         "parameters": ({"ingredientIds": inputs} if inputs else {}) | _parameters(claim),
     }
     if claim.visible_label is not None:
         yield {
             "action": "c2pa.edited",
             "when": when,
-            "softwareAgent": _agent(claim.generator),
+            "softwareAgent": describe_agent(claim.generator),
             "parameters": {
                 "description": "A label for people was drawn onto the picture.",
                 f"{claim.namespace}.visible_label": claim.visible_label,
@@ -377,8 +388,13 @@ def _actions(claim: Claim) -> Iterable[dict[str, Any]]:
         yield {
             "action": "c2pa.watermarked.bound",
             "when": when,
-            "softwareAgent": _agent(claim.watermark_agent),
+            "softwareAgent": describe_agent(claim.watermark_agent),
         }
+
+
+def describe_time(when: datetime) -> str:
+    """The time of an action; RFC 3339, UTC, whole seconds."""
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _ids_of(claim: Claim, relationship: Relationship) -> list[str]:
@@ -389,7 +405,8 @@ def _ids_of(claim: Claim, relationship: Relationship) -> list[str]:
     ]
 
 
-def _agent(agent: SoftwareAgent) -> dict[str, str]:
+def describe_agent(agent: SoftwareAgent) -> dict[str, str]:
+    """The softwareAgent of an action."""
     return {"name": agent.name, "version": agent.version}
 
 
