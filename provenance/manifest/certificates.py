@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from provenance.errors import ConfigError
 from provenance.manifest.hostile import clean_text
 
-__all__ = ["name_holder", "parse_certificates"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["name_holder", "parse_certificates", "to_pem"]
 
 
 def parse_certificates(pem: bytes, *, name: str) -> list[x509.Certificate]:
@@ -40,6 +46,12 @@ def parse_certificates(pem: bytes, *, name: str) -> list[x509.Certificate]:
             "each must stand between BEGIN CERTIFICATE and END CERTIFICATE"
         ) from error
     return certificates
+
+
+def to_pem(certificates: Iterable[bytes]) -> bytes:
+    """DER certificates as one PEM bundle, in their order."""
+    loaded = (x509.load_der_x509_certificate(one) for one in certificates)
+    return b"".join(one.public_bytes(Encoding.PEM) for one in loaded)
 
 
 def name_holder(chain_pem: bytes) -> str:

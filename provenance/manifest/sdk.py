@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import c2pa
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from provenance.errors import SigningError, TimestampError
+from provenance.manifest.certificates import to_pem
 from provenance.manifest.structure import has_too_many_parts
 from provenance.manifest.trust import ACCEPTED_EKUS, AnchorKind, TrustSettings
 
@@ -212,12 +211,8 @@ def _anchor_settings(trust: TrustSettings) -> tuple[list[dict[str, str]], dict[s
         uri = f"urn:countermark:anchors:{number}"
         names[uri] = TrustName(name, kinds)
         kind = AnchorKind.MANIFEST if AnchorKind.MANIFEST in kinds else AnchorKind.TSA
-        pem = b"".join(
-            x509.load_der_x509_certificate(one).public_bytes(Encoding.PEM) for one in certificates
-        )
-        anchors.append(
-            {"trust_uri": uri, "trust_kind": kind.value, "trust_anchors": pem.decode("ascii")}
-        )
+        pem = to_pem(certificates).decode("ascii")
+        anchors.append({"trust_uri": uri, "trust_kind": kind.value, "trust_anchors": pem})
     return anchors, names
 
 

@@ -78,7 +78,7 @@ def update_command(
     """Check a newer C2PA list and install it in place of the one in force."""
     from provenance.config import load_settings
     from provenance.errors import ConfigError
-    from provenance.manifest.trust import default_trust, parse_anchors
+    from provenance.manifest.trust import AnchorList, default_trust
     from provenance.manifest.trust_folder import ListRole, TrustFolder, newest
 
     published = _read(file)
@@ -98,15 +98,15 @@ def update_command(
             f"{file} is of {dated}, older than the {current.name} in force, of {current.dated}; "
             f"give a newer edition, or remove {folder.folder} to go back to the shipped ones"
         )
-    anchors = parse_anchors(
-        published.pem,
+    anchors = AnchorList(
+        certificates=published.certificates,
         name=current.name,
         kind=chosen,
         dated=dated,
         next_update=published.next_update,
         source=f"installed from {file.name} on {_today()}",
     )
-    folder.install_update(published, anchors)
+    folder.install_update(anchors)
     before, after = set(current.certificates), set(anchors.certificates)
     _report(
         "installed",
@@ -133,19 +133,19 @@ def add_command(
 ) -> None:
     """Trust further anchors, beside the lists of C2PA."""
     from provenance.config import load_settings
-    from provenance.manifest.trust import AnchorKind, parse_anchors
+    from provenance.manifest.trust import AnchorKind, AnchorList
     from provenance.manifest.trust_folder import TrustFolder
 
     published = _read(file)
-    anchors = parse_anchors(
-        published.pem,
+    anchors = AnchorList(
+        certificates=published.certificates,
         name=file.name,
         kind=AnchorKind(kind.value),
         dated=published.dated or _today(),
         next_update=published.next_update,
         source=f"added from {file.name} on {_today()}",
     )
-    TrustFolder(load_settings().trust_folder).add_own(published, anchors)
+    TrustFolder(load_settings().trust_folder).add_own(anchors)
     _report("added", anchors, {}, as_json=as_json)
 
 

@@ -50,12 +50,6 @@ class PublishedList:
     next_update: date | None = None
     title: str | None = None
 
-    @property
-    def pem(self) -> bytes:
-        """As PEM, in the order of the list."""
-        loaded = (x509.load_der_x509_certificate(one) for one in self.certificates)
-        return b"".join(one.public_bytes(Encoding.PEM) for one in loaded)
-
 
 def read_published_list(data: bytes, *, name: str) -> PublishedList:
     """What the file says, every certificate of it parsed.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from provenance.errors import ConfigError, DeliveryError
 from provenance.files import locked_folder, write_file_atomic
+from provenance.manifest.certificates import to_pem
 from provenance.manifest.hostile import mapping_of, values_of
 from provenance.manifest.trust import AnchorKind, AnchorList, parse_anchors
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from provenance.manifest.trust_file import PublishedList
 
 __all__ = ["InstalledList", "ListRole", "TrustFolder", "newest"]
 
@@ -68,30 +68,29 @@ class TrustFolder:
         """
         return tuple(self._load_one(entry) for entry in self._entries())
 
-    def install_update(self, published: PublishedList, anchors: AnchorList) -> None:
+    def install_update(self, anchors: AnchorList) -> None:
         """Puts a newer edition in the place of the shipped list of its kind.
 
         Args:
-            published: The certificates.
-            anchors: The same, with name, kind, date and source.
+            anchors: The list, with the name of the one that it replaces.
 
         Raises:
             ConfigError: The index is damaged.
             DeliveryError: The folder cannot be written; nothing was changed.
         """
-        self._install(ListRole.UPDATE, published, anchors)
+        self._install(ListRole.UPDATE, anchors)
 
-    def add_own(self, published: PublishedList, anchors: AnchorList) -> None:
+    def add_own(self, anchors: AnchorList) -> None:
         """Adds anchors of the operator's; a list of the same name and kind is replaced.
 
         Raises:
             ConfigError: As `install_update`.
             DeliveryError: As `install_update`.
         """
-        self._install(ListRole.OWN, published, anchors)
+        self._install(ListRole.OWN, anchors)
 
-    def _install(self, role: ListRole, published: PublishedList, anchors: AnchorList) -> None:
-        pem = published.pem
+    def _install(self, role: ListRole, anchors: AnchorList) -> None:
+        pem = to_pem(anchors.certificates)
         digest = hashlib.sha256(pem).hexdigest()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

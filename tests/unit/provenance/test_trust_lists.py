@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from provenance.errors import ConfigError
+from provenance.manifest.certificates import to_pem
 from provenance.manifest.trust import AnchorKind, default_trust, parse_anchors
 from provenance.manifest.trust_file import MAX_LIST_BYTES, read_published_list
 from provenance.manifest.trust_folder import InstalledList, ListRole, TrustFolder, newest
@@ -68,7 +69,7 @@ def test_json_says_kind_dates_and_certificates(pem):
 def test_pem_says_certificates_alone(pem):
     found = read_published_list(b"Subject\tCN=x\n" + pem, name="list.pem")
     assert (found.kind, found.dated, len(found.certificates)) == (None, None, 1)
-    assert read_published_list(found.pem, name="again") == found
+    assert read_published_list(to_pem(found.certificates), name="again") == found
 
 
 def test_certificates_that_were_taken_off_do_not_count(pem):
@@ -119,12 +120,11 @@ def anchors(pem, *, name="C2PA trust list", kind=MANIFEST, dated=date(2026, 10, 
 
 
 def install(folder, pem, role=ListRole.UPDATE, **fields):
-    published = read_published_list(pem, name="list")
     one = anchors(pem, **fields)
     if role is ListRole.UPDATE:
-        folder.install_update(published, one)
+        folder.install_update(one)
     else:
-        folder.add_own(published, one)
+        folder.add_own(one)
     return one
 
 
