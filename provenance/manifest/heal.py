@@ -282,35 +282,41 @@ def _jpeg_end(data: bytes, place: int) -> int:
         place = found.end() + max(length, 2)
 
 
-def _jpeg_store_segments(data: bytes) -> list[_Part]:
-    """The APP11 segments of all boxes that hold a manifest store."""
-    boxes: dict[bytes, list[_Part]] = {}
-    stores: set[bytes] = set()
-    for marker, part in _jpeg_segments(data):
-        body = part.name
-        if marker == _APP11 and body[:2] == b"JP" and len(body) > 16:
-            boxes.setdefault(body[2:4], []).append(part)
-            if body[12:16] == b"jumb" and b"c2pa" in body[8:72]:
-                stores.add(body[2:4])
-    found = [part for instance in stores for part in boxes[instance]]
-    return sorted(found, key=lambda part: part.start)
-
-
-def _jpeg_stores(data: bytes) -> list[bytes]:
-    """Joins the APP11 segments of each box.
+def _jpeg_boxes(data: bytes) -> list[list[_Part]]:
+    """The APP11 segments of each box, as they stand in the file.
 
     Source: ISO/IEC 19566-5 annex D, JPEG XT box header: "JP", instance number (16 bit), sequence
     number (32 bit), then box length and type, repeated in each segment.
     """
-    boxes: dict[int, list[tuple[int, bytes]]] = {}
+    boxes: dict[bytes, list[_Part]] = {}
     for marker, part in _jpeg_segments(data):
         body = part.name
         if marker == _APP11 and body[:2] == b"JP" and len(body) > 16:
-            instance, sequence = struct.unpack_from(">HI", body, 2)
-            boxes.setdefault(instance, []).append((sequence, body[8:]))
+            boxes.setdefault(body[2:4], []).append(part)
+    return list(boxes.values())
+
+
+def _begins_store(segment: _Part) -> bool:
+    return segment.name[12:16] == b"jumb" and b"c2pa" in segment.name[8:72]
+
+
+def _jpeg_store_segments(data: bytes) -> list[_Part]:
+    """The segments of all boxes that hold a manifest store."""
+    found = [
+        part
+        for segments in _jpeg_boxes(data)
+        if any(map(_begins_store, segments))
+        for part in segments
+    ]
+    return sorted(found, key=lambda part: part.start)
+
+
+def _jpeg_stores(data: bytes) -> list[bytes]:
+    """The manifest stores, each joined of its segments."""
     stores = []
-    for pieces in boxes.values():
-        ordered = [piece for _, piece in sorted(pieces)]
-        if ordered[0][4:8] == b"jumb" and b"c2pa" in ordered[0][:64]:
-            stores.append(ordered[0] + b"".join(piece[8:] for piece in ordered[1:]))
+    for segments in _jpeg_boxes(data):
+        # By sequence number, and what is numbered alike by content.
+        first, *rest = sorted(segments, key=lambda part: (part.name[4:8], part.name[8:]))
+        if _begins_store(first):
+            stores.append(first.name[8:] + b"".join(part.name[16:] for part in rest))
     return stores
