@@ -17,7 +17,7 @@ from detector.evidence.signals import parse_json_object
 from provenance.types import Making, SourceClaim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from detector.evidence.signals import Signals, Text
     from provenance.types import MetadataEvidence
@@ -38,11 +38,11 @@ def comfyui(signals: Signals) -> Iterator[MetadataEvidence]:
     """
     workflows: list[MetadataEvidence] = []
     ran = False
-    tool = graph_host(signals)
+    graphs = [(text, *_graph_of(text)) for text in signals.texts]
+    tool = _host_of([graph for _, _, graph in graphs], signals)
     if tool is None:
         return
-    for text in signals.texts:
-        kind, graph = _graph_of(text)
+    for text, kind, graph in graphs:
         if kind == "prompt" and (nodes := _prompt_nodes(graph)):
             ran = True
             yield _of_prompt(tool, text.place, nodes, graph)
@@ -70,7 +70,10 @@ def _of_prompt(
 
 def graph_host(signals: Signals) -> str | None:
     """The program or service that ran the file's graph; None when there is no graph."""
-    graphs = [graph for text in signals.texts if (graph := _graph_of(text)[1])]
+    return _host_of([_graph_of(text)[1] for text in signals.texts], signals)
+
+
+def _host_of(graphs: Sequence[Mapping[str, Any]], signals: Signals) -> str | None:
     if not any(_prompt_nodes(graph) or _workflow_nodes(graph) for graph in graphs):
         return None
     keys = {text.key: text.text for text in signals.texts}
