@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from detector.evidence.manifest import describe_report, read_one_at_a_time
@@ -81,11 +82,18 @@ class RegistryJoin:
         Raises:
             RegistryError: The registry broke off.
         """
-        joined = self._join_records(candidate, evidence)
-        return [self._compare_bindings(candidate, item, evidence) for item in joined]
+        # Taken once, and only if somebody asks: of large pictures it is no small work.
+        query = cache(lambda: self._hash(candidate.raster))
+        joined = self._join_records(candidate, evidence, query)
+        marks = _naming_marks(evidence)
+        mark_id = marks[0][0] if marks else None
+        return [_compare_bindings(item, mark_id, query) for item in joined]
 
     def _join_records(
-        self, candidate: Candidate, evidence: Sequence[Evidence]
+        self,
+        candidate: Candidate,
+        evidence: Sequence[Evidence],
+        query: Callable[[], PerceptualHash | None],
     ) -> Sequence[Evidence]:
         store = self._store()
         if store is None:
@@ -93,10 +101,12 @@ class RegistryJoin:
         marks = _naming_marks(evidence)
         if not marks and _confirmed_record(evidence) is None:
             return evidence
-        query = self._hash(candidate.raster)
         joined = [
             *evidence,
-            *(self._confirm(record_id, mark, store, candidate, query) for record_id, mark in marks),
+            *(
+                self._confirm(record_id, mark, store, candidate, query())
+                for record_id, mark in marks
+            ),
         ]
         confirmed = _confirmed_record(joined)
         if confirmed is None:
@@ -107,23 +117,9 @@ class RegistryJoin:
         ]
         if _embedded_label(evidence) != record.manifest_label:
             mark_id = marks[0][0] if marks else None
-            query = self._straight_hash(candidate.raster, marks, record) or query
-            joined.append(self._recover(candidate, record, mark_id=mark_id, query=query))
+            found = self._straight_hash(candidate.raster, marks, record) or query()
+            joined.append(self._recover(candidate, record, mark_id=mark_id, query=found))
         return joined
-
-    def _compare_bindings(
-        self, candidate: Candidate, item: Evidence, evidence: Sequence[Evidence]
-    ) -> Evidence:
-        """A manifest with what its soft bindings are worth for this picture."""
-        if not isinstance(item, ManifestEvidence) or item.binding_states:
-            return item
-        bindings = item.report.soft_bindings
-        if not bindings:
-            return item
-        marks = _naming_marks(evidence)
-        query = self._hash(candidate.raster)
-        states = _judge_bindings(bindings, marks[0][0] if marks else None, query)
-        return replace(item, binding_states=states)
 
     def _hash(self, raster: RasterImage | None) -> PerceptualHash | None:
         hasher = self._hasher()
@@ -319,6 +315,18 @@ def _embedded_label(evidence: Sequence[Evidence]) -> str | None:
 
 
 # -- soft bindings -----------------------------------------------------------------------------
+
+
+def _compare_bindings(
+    item: Evidence, mark_id: RecordId | None, query: Callable[[], PerceptualHash | None]
+) -> Evidence:
+    """A manifest with what its soft bindings are worth for this picture."""
+    if not isinstance(item, ManifestEvidence) or item.binding_states:
+        return item
+    bindings = item.report.soft_bindings
+    if not bindings:
+        return item
+    return replace(item, binding_states=_judge_bindings(bindings, mark_id, query()))
 
 
 def _bindings_sentence(states: Sequence[BindingState]) -> str:
