@@ -14,11 +14,12 @@ from provenance.interfaces import WatermarkCodec, WatermarkScheme
 from provenance.types import Finding, WatermarkEvidence
 from provenance.watermark import payload as framing
 from provenance.watermark import statistics
+from provenance.watermark.traits import SharedTraits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provenance.types import BitArray, Float32Array, RasterImage, Resave, WatermarkPayload
+    from provenance.types import BitArray, Float32Array, RasterImage, WatermarkPayload
     from provenance.watermark.payload import PayloadReading, WatermarkKey
 
 __all__ = ["FramedCodec", "as_scheme"]
@@ -30,30 +31,14 @@ def as_scheme(codec: WatermarkCodec | WatermarkScheme) -> WatermarkScheme:
 
 
 @dataclass(frozen=True, slots=True)
-class FramedCodec:
+class FramedCodec(SharedTraits):
     """A raw codec with payload, key and statistics; see `interfaces.WatermarkScheme`."""
 
     codec: WatermarkCodec
 
     @property
-    def name(self) -> str:
-        return self.codec.name
-
-    @property
-    def alg(self) -> str:
-        return self.codec.alg
-
-    @property
-    def min_side_px(self) -> int:
-        return self.codec.min_side_px
-
-    @property
-    def strengths(self) -> tuple[float, ...]:
-        return self.codec.strengths
-
-    @property
-    def endures(self) -> tuple[Resave, ...]:
-        return self.codec.endures
+    def _wrapped(self) -> WatermarkCodec:
+        return self.codec
 
     def fits(self, width_px: int, height_px: int) -> bool:
         """Whether any mark fits, a presence mark included."""

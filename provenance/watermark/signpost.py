@@ -23,12 +23,13 @@ from provenance.types import (
     WatermarkPayload,
 )
 from provenance.watermark.payload import WatermarkKey
+from provenance.watermark.traits import SharedTraits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from provenance.interfaces import WatermarkScheme
-    from provenance.types import RasterImage, Resave
+    from provenance.types import RasterImage
 
 __all__ = [
     "MAX_NAME_LETTERS",
@@ -143,7 +144,7 @@ class SignpostReader:
 
 
 @dataclass(frozen=True, slots=True)
-class SignpostedScheme:
+class SignpostedScheme(SharedTraits):
     """A scheme that writes a signpost beside each mark, and reads a mark only where both are there.
 
     So whoever embeds until the mark reads back delivers no picture without its signpost.
@@ -157,24 +158,8 @@ class SignpostedScheme:
     registry: str
 
     @property
-    def name(self) -> str:
-        return self.scheme.name
-
-    @property
-    def alg(self) -> str:
-        return self.scheme.alg
-
-    @property
-    def min_side_px(self) -> int:
-        return self.scheme.min_side_px
-
-    @property
-    def strengths(self) -> tuple[float, ...]:
-        return self.scheme.strengths
-
-    @property
-    def endures(self) -> tuple[Resave, ...]:
-        return self.scheme.endures
+    def _wrapped(self) -> KeyGroupScheme:
+        return self.scheme
 
     def fits(self, width_px: int, height_px: int) -> bool:
         """See `interfaces.WatermarkScheme`."""
