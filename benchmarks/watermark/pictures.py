@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from benchmarks.photographs import SUFFIXES, open_photograph, read_square
 from provenance.types import GenerationRequest, RasterImage
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ PHOTOS = Path("../shared/data/photos")
 SCRATCH = Path(tempfile.gettempdir()) / "countermark-benchmark"
 """Rendered pictures and unfinished runs; nothing here is lost that a run can't make again."""
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _MIN_SIDE_PX = 256
 _MAX_NATIVE_PX = 2048
 
@@ -51,17 +51,17 @@ class Picture:
 
     def square(self, side_px: int) -> RasterImage:
         """Its central square, scaled."""
-        return RasterImage(np.array(_fitted(self.path, (side_px, side_px))))
+        return read_square(self.path, side_px)
 
     def native(self) -> RasterImage:
         """As it is, but at most 2048 pixels long."""
-        picture = _open(self.path)
+        picture = open_photograph(self.path)
         picture.thumbnail((_MAX_NATIVE_PX, _MAX_NATIVE_PX), Image.Resampling.LANCZOS)
         return RasterImage(np.array(picture))
 
     def window(self, side_px: int, draw: np.random.Generator) -> RasterImage:
         """A square from anywhere in it, three quarters to all of its short side, scaled."""
-        picture = _open(self.path)
+        picture = open_photograph(self.path)
         side = int(min(picture.size) * draw.uniform(0.75, 1.0))
         left, top = (int(draw.integers(0, length - side + 1)) for length in picture.size)
         part = picture.crop((left, top, left + side, top + side))
@@ -69,18 +69,9 @@ class Picture:
         return RasterImage(np.array(scaled))
 
 
-def _open(path: Path) -> Image.Image:
-    with Image.open(path) as opened:
-        return ImageOps.exif_transpose(opened).convert("RGB")
-
-
-def _fitted(path: Path, size: tuple[int, int]) -> Image.Image:
-    return ImageOps.fit(_open(path), size, Image.Resampling.LANCZOS)
-
-
 def _files(folder: Path) -> Iterable[Path]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() in _SUFFIXES and _is_usable(path):
+        if path.suffix.lower() in SUFFIXES and _is_usable(path):
             yield path
 
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from benchmarks.foreign_marks import write_foreign_mark
 from benchmarks.watermark.peers import mark, open_peer, record_id
 from benchmarks.watermark.pictures import (
     PHOTOS,
@@ -15,17 +14,19 @@ from benchmarks.watermark.pictures import (
     every_file,
     generated,
 )
+from detector.evidence.known_marks.table import KNOWN_MARKS
 from provenance.errors import ReadBackError
 from provenance.plugins import load_backend
-from provenance.types import RasterImage
+from provenance.watermark.codecs.dwt_reading import FrequencyMethod
+from provenance.watermark.codecs.haar_planes import PixelPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-SIDE_PX = 512
-SDXL_BITS = 0b101100111110110010010000011110111011000110011110
-"""The constant of diffusers' StableDiffusionXLWatermarker, 48 bits."""
+    from provenance.types import RasterImage
 
+SIDE_PX = 512
+SDXL = next(one for one in KNOWN_MARKS if one.tool == "Stable Diffusion XL")
 DATA = Path("../shared/data")
 
 
@@ -47,7 +48,9 @@ class Stranger:
     def load(self, number: int) -> RasterImage:
         image = self.picture.square(SIDE_PX)
         if self.foreign == "sdxl":
-            return _mark_as_sdxl(image)
+            return write_foreign_mark(
+                image, SDXL.bits, path=PixelPath.UINT8_BGR, method=FrequencyMethod.DWT_DCT
+            )
         if self.foreign == "rivaGan":
             return open_peer("rivaGan").embed(image, number) or image
         if self.foreign:
@@ -57,15 +60,6 @@ class Stranger:
             except ReadBackError:
                 return image
         return image
-
-
-def _mark_as_sdxl(image: RasterImage) -> RasterImage:
-    from imwatermark import WatermarkEncoder
-
-    encoder = WatermarkEncoder()
-    encoder.set_watermark("bits", [int(bit) for bit in f"{SDXL_BITS:048b}"])
-    blue_first = np.ascontiguousarray(image.pixels[..., ::-1])
-    return RasterImage(np.ascontiguousarray(encoder.encode(blue_first, "dwtDct")[..., ::-1]))
 
 
 def strangers(extra: Iterable[Path] = (), *, limit: int | None = None) -> Sequence[Stranger]:

@@ -6,10 +6,10 @@ import warnings
 
 import numpy as np
 import pytest
-from foreign_marks import hand_over, read_foreign_mark, write_foreign_mark
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.foreign_marks import hand_over, read_foreign_mark, write_foreign_mark
 from provenance.errors import InputError
 from provenance.testing.pictures import flat_picture, natural_picture
 from provenance.types import RasterImage

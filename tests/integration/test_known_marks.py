@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from foreign_marks import write_foreign_mark
 from PIL import Image
 
+from benchmarks.foreign_marks import write_foreign_mark
 from detector.evidence.known_marks import looking
 from detector.evidence.known_marks.looking import Geometry
 from detector.evidence.known_marks.source import KnownMarkSearch, KnownMarkSource
