@@ -19,6 +19,8 @@ app = typer.Typer(
     no_args_is_help=True, help="Embed and read the invisible mark by itself, in any picture."
 )
 
+_FILES_WORTH_PROCESSES = 16
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Codec = Annotated[str, typer.Option(help="Which kind of mark.", metavar="NAME")]
 KeyFile = Annotated[
@@ -107,6 +109,7 @@ def detect_command(
         keys=_open_reading_keys(key),
         codec=codec,
         thorough=thorough,
+        workers=_workers_for(len(files)),
         limits=ImageLimits(settings.limits.max_bytes, settings.limits.max_pixels),
     )
     rows = []
@@ -123,6 +126,13 @@ def detect_command(
         print_json(rows)
     if any("error" in row for row in rows):
         raise typer.Exit(ExitCode.INPUT)
+
+
+def _workers_for(files: int) -> int:
+    """One process a core, where there is enough to do that starting them is worth a second."""
+    import os
+
+    return 1 if files < _FILES_WORTH_PROCESSES else os.cpu_count() or 1
 
 
 # -- options -----------------------------------------------------------------------------------

@@ -167,15 +167,19 @@ def test_no_key_and_no_codec_are_told():
         detect_many([PICTURE], keys=[], codec=STRIPE)
 
 
-def test_many_are_answered_in_order_and_a_bad_one_loses_no_other(tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_many_are_answered_in_order_and_a_bad_one_loses_no_other(tmp_path, workers):
     marks = [mark(natural_picture(64, 48 + n, seed=n)) for n in range(9)]
     pictures = [one.image.data for one in marks]
     pictures[4] = b"text"
     pictures[6] = tmp_path / "missing.png"
-    answers = list(detect_many(iter(pictures), keys=[KEY], codec=STRIPE, workers=3))
+    pictures[7] = Image.open(io.BytesIO(pictures[7]))
+    pictures[8] = Image.open(io.BytesIO(as_bytes()[:-400]))
+    answers = list(detect_many(iter(pictures), keys=[KEY], codec=STRIPE, workers=workers))
     assert isinstance(answers[4], InputError)
     assert "missing.png" in str(answers[6])
-    for n in (0, 1, 2, 3, 5, 7, 8):
+    assert isinstance(answers[8], ImageDecodeError)
+    for n in (0, 1, 2, 3, 5, 7):
         assert answers[n].record_id == marks[n].payload
     assert list(detect_many([], keys=[KEY], codec=STRIPE)) == []
 
@@ -192,6 +196,21 @@ def test_no_more_than_two_pictures_a_worker_are_taken():
     next(answers)
     assert len(taken) <= 4
     answers.close()
+
+
+def test_a_program_without_a_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from provenance.errors import BackendUnavailableError\n"
+        "from provenance.watermark import WatermarkKey, detect_many\n"
+        "try:\n"
+        "    list(detect_many(['a.png'] * 3, keys=[WatermarkKey(bytes(32))], workers=2))\n"
+        "except BackendUnavailableError as error:\n"
+        "    print('told:', error)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert "told:" in done.stdout
+    assert "__main__" in done.stdout
 
 
 def test_limits_hold_for_each_picture():
