@@ -1,8 +1,8 @@
 """Other programs' known watermarks: speed against the package, what is found, what falsely.
 
-    python -m benchmarks.known_watermarks [--photos FOLDER] [--more FOLDER] [--quick]
+    python -m benchmarks.known_watermarks [--photos FOLDER --which TEXT] [--more FOLDER] [--quick]
 
-``--photos`` (default ../shared/data/photos) holds photographs to mark, and graphics in
+``--which`` says on the page what the photographs are, where they are others. ``--photos`` (default ../shared/data/photos) holds photographs to mark, and graphics in
 ``graphics/``; ``--more`` holds further photographs that carry no mark. Marks are written by
 invisible-watermark's own encoder, fed as each program feeds it. Thresholds come from other pictures
 (`benchmarks.known_watermarks_null`). Writes ``docs/benchmarks/known_watermarks.json`` and ``.md``.
@@ -54,16 +54,21 @@ PATTERN_SEED, SCENE_SEED, WINDOW_SEED = 7, 8, 9
 SEARCHED_EVERY = 12
 COUNTED = ("pictures", "found", "searched", "found_in_search")
 
+SHAPED_ON = Path("../shared/data/photos")
+SHAPED = (
+    "the statistic was shaped on these photographs, and the level was chosen knowing what clean "
+    "marks reach; only the thresholds come from other pictures. "
+)
 CAVEAT = (
-    "Read these with care: the statistic was shaped on these photographs, and the level was chosen "
-    "knowing what clean marks reach; only the thresholds come from other pictures. Pictures are "
-    "not independent (windows of the same photographs), so true intervals are wider."
+    "Read these with care: {shaped}Pictures are not independent (windows of the same photographs), "
+    "so true intervals are wider."
 )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photos", type=Path, default=Path("../shared/data/photos"))
+    parser.add_argument("--photos", type=Path, default=SHAPED_ON)
+    parser.add_argument("--which", default="")
     parser.add_argument("--more", type=Path)
     parser.add_argument("--quick", action="store_true", help="every eighth photograph only")
     options = parser.parse_args()
@@ -71,6 +76,8 @@ def main() -> None:
     photos = photos[:: 8 if options.quick else 1]
     result = {
         "machine": describe_machine(),
+        "which": options.which,
+        "shaped_on_these": options.photos == SHAPED_ON,
         "p_value": REPORT_P_VALUE,
         "thresholds": {"look": look_threshold(), "search": search_threshold()},
         "speed": measure_speed(photos),
@@ -289,7 +296,8 @@ def write_report(result: dict[str, Any]) -> str:
         f"measured null's bound, one unmarked picture in {1 / result['p_value']:,.0f}. That null "
         "is of [other pictures](known_watermarks_null.json).",
         "",
-        CAVEAT,
+        *([f"Photographs: {result['which']}.", ""] if result["which"] else []),
+        CAVEAT.format(shaped=SHAPED if result["shaped_on_these"] else ""),
         "",
         "## Speed",
         "",
