@@ -2,10 +2,11 @@
 
     python -m benchmarks.known_watermarks [--photos FOLDER --which TEXT] [--more FOLDER] [--quick]
 
-``--which`` says on the page what the photographs are, where they are others. ``--photos`` (default ../shared/data/photos) holds photographs to mark, and graphics in
-``graphics/``; ``--more`` holds further photographs that carry no mark. Marks are written by
-invisible-watermark's own encoder, fed as each program feeds it. Thresholds come from other pictures
-(`benchmarks.known_watermarks_null`). Writes ``docs/benchmarks/known_watermarks.json`` and ``.md``.
+``--photos`` (default ../shared/data/photos) holds photographs to mark, and graphics in
+``graphics/``; ``--which`` says on the page what they are, where they are others; ``--more`` holds
+further photographs that carry no mark. Marks are written by invisible-watermark's own encoder, fed
+as each program feeds it. Thresholds come from other pictures (`benchmarks.known_watermarks_null`).
+Writes ``docs/benchmarks/known_watermarks.json`` and ``.md``.
 """
 
 from __future__ import annotations
