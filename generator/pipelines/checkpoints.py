@@ -38,6 +38,9 @@ _FORMAT = "countermark-checkpoint-1"
 _TENSOR, _INPUT = "state.", "input."
 _OWNER_ONLY = 0o600
 
+_MISSHAPEN = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
+"""What reading runs into where a file of the right digest says something else than a checkpoint."""
+
 
 def checkpoint_name(stem: str, step: int) -> str:
     """File name of the checkpoint after a step, so that names sort as the steps do."""
@@ -100,7 +103,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise _damaged(path)
     try:
         return _compose(json.loads(said), tensors)
-    except (ProvenanceError, KeyError, TypeError, ValueError) as error:
+    except (ProvenanceError, *_MISSHAPEN) as error:
         raise _damaged(path) from error
 
 

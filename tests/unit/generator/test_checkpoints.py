@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import stat
 from dataclasses import replace
 
@@ -73,6 +74,21 @@ def test_damaged_checkpoint_is_refused(kept, tmp_path, place):
     data[place] ^= 0x5A
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"damaged|no checkpoint"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("said", ["[]", "{}", "1", "[" * 200_000, '{"body": [], "record_id": null}'])
+def test_a_file_with_the_right_digest_that_says_something_else_is_refused(tmp_path, said):
+    from safetensors.numpy import save_file
+
+    metadata = {
+        "format": "countermark-checkpoint-1",
+        "said": said,
+        "sha256": hashlib.sha256(said.encode()).hexdigest(),
+    }
+    path = tmp_path / "forged.safetensors"
+    save_file({}, path, metadata=metadata)
+    with pytest.raises(InputError, match="damaged"):
         read_checkpoint(path)
 
 
