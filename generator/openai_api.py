@@ -162,9 +162,7 @@ def _add_images(router: APIRouter, doorway: Doorway) -> None:
         that carries a manifest keeps it: as the parent of the new one.
         """
         form, image, mask = await _read_edit(request)
-        order = Order.read(
-            request, idempotency_key, said_by(form), image, mask or b""
-        )
+        order = Order.read(request, idempotency_key, said_by(form), image, mask or b"")
         requests = await run_in_threadpool(_edit_requests, doorway, form, image, mask)
         return await _answer(doorway, form, requests, request, order, "image_edit")
 

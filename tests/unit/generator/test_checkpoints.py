@@ -77,7 +77,9 @@ def test_damaged_checkpoint_is_refused(kept, tmp_path, place):
         read_checkpoint(path)
 
 
-@pytest.mark.parametrize("said", ["[]", "{}", "1", "[" * 200_000, '{"body": [], "record_id": null}'])
+@pytest.mark.parametrize(
+    "said", ["[]", "{}", "1", "[" * 200_000, '{"body": [], "record_id": null}']
+)
 def test_a_file_with_the_right_digest_that_says_something_else_is_refused(tmp_path, said):
     from safetensors.numpy import save_file
 
