@@ -142,6 +142,8 @@ def find_checkpoint(place: Path, step: int | None) -> Path:
         if place.is_file():
             return place
         raise InputError(f"--from-step {step}: there is no {place.name} beside the checkpoint")
+    if not place.exists():
+        raise InputError(f"{place} does not exist; name a checkpoint that --export-steps wrote")
     found = sorted(place.glob(f"*-step-*{SUFFIX}")) if place.is_dir() else []
     if step is not None:
         found = [one for one in found if one.name.endswith(checkpoint_name("", step))]

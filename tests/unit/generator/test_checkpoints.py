@@ -114,7 +114,7 @@ def test_the_step_asked_for_is_found_and_a_missing_one_is_told(kept, tmp_path):
     for place in (tmp_path, first):
         with pytest.raises(InputError, match="step"):
             find_checkpoint(place, 99)
-    with pytest.raises(InputError, match="no checkpoint"):
+    with pytest.raises(InputError, match="nowhere does not exist"):
         find_checkpoint(tmp_path / "nowhere", None)
 
 
