@@ -28,7 +28,7 @@ from generator.a1111_schemas import (
     to_requests,
 )
 from generator.admission import IdempotencyKey
-from generator.doorway import Order
+from generator.doorway import Order, read_object, said_by
 from generator.jobs import EventKind
 from provenance.errors import InputError, ProvenanceError, RecordNotFoundError
 from provenance.serving.access import caller_of, needs
@@ -187,7 +187,7 @@ def _add_pictures(router: APIRouter, desk: _Desk) -> None:
 
 async def _draw(desk: _Desk, request: Request, kind: type[TextBody], key: str | None) -> ImagesView:
     body = _parse(await request.body(), kind)
-    order = Order.read(request, key, body.model_dump_json().encode())
+    order = Order.read(request, key, said_by(body))
     who, doorway = _who(request), desk.doorway
     asked = await run_in_threadpool(to_requests, body, doorway, chosen_model=desk.model(who))
     job = await run_in_threadpool(
@@ -212,12 +212,7 @@ async def _draw(desk: _Desk, request: Request, kind: type[TextBody], key: str | 
 
 
 def _parse(data: bytes, kind: type[TextBody]) -> TextBody:
-    try:
-        sent = json.loads(data)
-    except ValueError as error:
-        raise InputError("the body is no JSON") from error
-    if not isinstance(sent, dict):
-        raise InputError("the body must be a JSON object")
+    sent = read_object(data)
     try:
         return kind.model_validate(read_body(sent))
     except ValidationError as error:
@@ -426,12 +421,7 @@ def _add_options(router: APIRouter, desk: _Desk) -> None:
     )
     async def set_options(request: Request) -> None:
         """Chooses the model of the caller's next requests, among those that are offered."""
-        try:
-            sent = json.loads(await request.body())
-        except ValueError as error:
-            raise InputError("the body is no JSON") from error
-        if not isinstance(sent, dict):
-            raise InputError("the body must be a JSON object")
+        sent = read_object(await request.body())
         unknown = sorted(set(sent) - {CHECKPOINT})
         if unknown:
             raise InputError(f"{unknown[0][:60]} cannot be set here; only {CHECKPOINT}")

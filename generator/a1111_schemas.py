@@ -146,7 +146,7 @@ class ImageBody(TextBody):
         },
     )
 
-    init_images: list[str] = Field(default=[], min_length=1, max_length=1)
+    init_images: list[str] = Field(min_length=1, max_length=1)
     resize_mode: int = Field(default=0, ge=0, le=0)
     mask: str | None = None
     mask_blur: float | None = Field(default=None, ge=0, le=64)
@@ -243,7 +243,7 @@ def to_requests(body: TextBody, doorway: Doorway, *, chosen_model: str) -> Asked
         "model": model,
         "steps": usual.steps if body.steps is None else body.steps,
         "guidance": usual.guidance if body.cfg_scale is None else body.cfg_scale,
-        "media_type": SAMPLES_FORMATS[str(settings.get("samples_format", "png"))],
+        "media_type": _media_type(settings),
         "scheduler": _scheduler(body),
         "loras": loras,
     }
@@ -285,10 +285,16 @@ def _checked_settings(settings: Mapping[str, Any]) -> Mapping[str, Any]:
         raise InputError(
             f"override_settings.{name[:60]} is not done here; only {CHECKPOINT} and samples_format"
         )
-    if settings.get("samples_format", "png") not in SAMPLES_FORMATS:
+    return settings
+
+
+def _media_type(settings: Mapping[str, Any]) -> MediaType:
+    asked = settings.get("samples_format")
+    found = SAMPLES_FORMATS.get("png" if asked is None else str(asked))
+    if found is None:
         known = ", ".join(SAMPLES_FORMATS)
         raise InputError(f"override_settings.samples_format must be one of {known}")
-    return settings
+    return found
 
 
 def _without_hash(title: str) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import numpy as np
 from PIL import Image
+from pydantic_core import PydanticSerializationError
 from starlette.concurrency import run_in_threadpool
 
 from generator.admission import checked_key
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from fastapi import Request
+    from pydantic import BaseModel
 
     from generator.admission import Admission
     from generator.jobs import Job, JobEvent
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
     from provenance.serving.access import Caller
     from provenance.types import GenerationRequest, RegistryRecord, RenderDefaults
 
-__all__ = ["Doorway", "Order", "alpha_of", "mask_of"]
+__all__ = ["Doorway", "Order", "alpha_of", "mask_of", "read_object", "said_by"]
 
 OPAQUE = 255
 
@@ -71,6 +74,35 @@ class Order:
         """
         digests = (hashlib.sha256(part).hexdigest() for part in parts)
         return cls(checked_key(key), "\n".join((request.url.path, *digests)).encode())
+
+
+def said_by(body: BaseModel) -> bytes:
+    """What a body says, for `Order.read`.
+
+    Raises:
+        InputError: A text in it is none that can be written.
+    """
+    try:
+        return body.model_dump_json().encode()
+    except PydanticSerializationError as error:
+        raise InputError("the body holds half a character (an unpaired surrogate)") from error
+
+
+def read_object(data: bytes) -> dict[str, Any]:
+    """A body that is parsed by hand.
+
+    Raises:
+        InputError: It is no JSON object, or one that is nested too deeply.
+    """
+    try:
+        sent = json.loads(data)
+    except ValueError as error:
+        raise InputError("the body is no JSON") from error
+    except RecursionError as error:
+        raise InputError("the body is nested too deeply") from error
+    if not isinstance(sent, dict):
+        raise InputError("the body must be a JSON object")
+    return sent
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from generator.admission import IdempotencyKey
-from generator.doorway import Order, alpha_of, mask_of
+from generator.doorway import Order, alpha_of, mask_of, said_by
 from generator.job_documents import public_detail
 from generator.jobs import EventKind
 from generator.openai_schemas import (
@@ -120,6 +120,7 @@ def _param(detail: str, members: dict[str, object]) -> str | None:
     if isinstance(errors, list) and errors:
         return str(errors[0]["field"])
     first = detail.split(maxsplit=1)[0].strip(":") if detail else ""
+    first = "size" if first in {"width", "height"} else first
     return first if first in EditForm.model_fields or first in {"image", "mask"} else None
 
 
@@ -147,7 +148,7 @@ def _add_images(router: APIRouter, doorway: Doorway) -> None:
         `steps`, `guidance` and `negative_prompt` are ours. `stream` sends partial pictures: each
         is an output, so each is marked, signed and registered like the last one.
         """
-        order = Order.read(request, idempotency_key, body.model_dump_json().encode())
+        order = Order.read(request, idempotency_key, said_by(body))
         requests = await run_in_threadpool(body.to_requests, doorway)
         return await _answer(doorway, body, requests, request, order, "image_generation")
 
@@ -161,9 +162,7 @@ def _add_images(router: APIRouter, doorway: Doorway) -> None:
         that carries a manifest keeps it: as the parent of the new one.
         """
         form, image, mask = await _read_edit(request)
-        order = Order.read(
-            request, idempotency_key, form.model_dump_json().encode(), image, mask or b""
-        )
+        order = Order.read(request, idempotency_key, said_by(form), image, mask or b"")
         requests = await run_in_threadpool(_edit_requests, doorway, form, image, mask)
         return await _answer(doorway, form, requests, request, order, "image_edit")
 

@@ -159,11 +159,18 @@ def main() -> None:
         sys.exit(ExitCode.ENVIRONMENT)
     except Exception as error:  # noqa: BLE001  the last firewall: no traceback reaches a user
         _show_trace()
-        print_error(
-            f"internal error ({type(error).__name__}: {error}); this is a defect of countermark: "
-            "please report it with the output of the same command under COUNTERMARK_DEBUG=1"
-        )
+        print_error(_describe_unforeseen(error))
         sys.exit(ExitCode.ENVIRONMENT)
+
+
+def _describe_unforeseen(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        # A name that is too long, a folder that may not be searched: the machine's, not ours.
+        return f"{error.filename} cannot be used: {error.strerror}; check the path"
+    return (
+        f"internal error ({type(error).__name__}: {error}); this is a defect of countermark: "
+        "please report it with the output of the same command under COUNTERMARK_DEBUG=1"
+    )
 
 
 def _show_trace() -> None:

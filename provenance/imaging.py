@@ -26,12 +26,14 @@ from provenance.errors import (
 from provenance.types import Candidate, EncodedImage, InputImage, MediaType, RasterImage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from provenance.types import Uint8Array
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "LONGEST_SIDE_PX",
     "ImageLimits",
     "convert_pillow",
     "decode_image",
@@ -373,6 +375,10 @@ def _over_white(rgba: Uint8Array) -> Uint8Array:
     return np.where(alpha >= NEARLY_OPAQUE, colour, blended.astype(np.uint8))
 
 
+LONGEST_SIDE_PX: Mapping[MediaType, int] = {MediaType.JPEG: 65_500, MediaType.WEBP: 16_383}
+"""Source: JPEG_MAX_DIMENSION of libjpeg, WEBP_MAX_DIMENSION of libwebp."""
+
+
 def encode_image(
     image: RasterImage,
     media_type: MediaType,
@@ -380,6 +386,7 @@ def encode_image(
     quality: int = 92,
     xmp: bytes | None = None,
     icc_profile: bytes | None = None,
+    name: str = "the picture",
 ) -> EncodedImage:
     """Encodes pixels, with an optional XMP packet and colour profile and no other metadata.
 
@@ -390,30 +397,38 @@ def encode_image(
         quality: 1..100, for JPEG and WebP.
         xmp: A whole XMP packet; placed where each format's standard says.
         icc_profile: What the pixels' numbers mean; None for sRGB.
+        name: What to call it in errors.
 
     Raises:
         UnsupportedMediaTypeError: Another media type.
+        ImageTooLargeError: A side is longer than the format can say.
     """
+    longest = LONGEST_SIDE_PX.get(media_type)
+    if longest is not None and max(image.width_px, image.height_px) > longest:
+        raise ImageTooLargeError(
+            f"{name} is {image.width_px}x{image.height_px} pixels, and {media_type} holds at most "
+            f"{longest} on a side; write PNG, or scale it down"
+        )
     picture = Image.fromarray(image.pixels)
     out = io.BytesIO()
-    if media_type is MediaType.PNG:
+    if media_type == MediaType.PNG:
         info = PngImagePlugin.PngInfo()
         if xmp is not None:
             # Source: XMP part 3 §1.1.5: uncompressed iTXt with this keyword.
             info.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8"))
         # Level 6 costs a fifth of level 9's time for 2 % more bytes.
         picture.save(out, "PNG", pnginfo=info, compress_level=6, icc_profile=icc_profile)
-    elif media_type is MediaType.JPEG:
+    elif media_type == MediaType.JPEG:
         picture.save(
             out, "JPEG", quality=quality, subsampling=0, xmp=xmp or b"", icc_profile=icc_profile
         )
-    elif media_type is MediaType.WEBP:
+    elif media_type == MediaType.WEBP:
         picture.save(
             out, "WEBP", quality=quality, method=4, xmp=xmp or b"", icc_profile=icc_profile
         )
     else:
         raise UnsupportedMediaTypeError(f"{media_type} cannot be written; use PNG, JPEG or WebP")
-    return EncodedImage(data=out.getvalue(), media_type=media_type)
+    return EncodedImage(data=out.getvalue(), media_type=MediaType(media_type))
 
 
 def open_candidate(data: bytes, *, name: str, limits: ImageLimits = DEFAULT_LIMITS) -> Candidate:

@@ -183,7 +183,7 @@ def _count_tensors(path: Path, name: str) -> int:
             if not 0 < length <= _MAX_HEADER_BYTES:
                 raise refusal
             header = json.loads(stream.read(length))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise refusal from error
     if not isinstance(header, dict):
         raise refusal

@@ -38,6 +38,9 @@ _FORMAT = "countermark-checkpoint-1"
 _TENSOR, _INPUT = "state.", "input."
 _OWNER_ONLY = 0o600
 
+_MISSHAPEN = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
+"""What reading runs into where a file of the right digest says something else than a checkpoint."""
+
 
 def checkpoint_name(stem: str, step: int) -> str:
     """File name of the checkpoint after a step, so that names sort as the steps do."""
@@ -100,7 +103,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise _damaged(path)
     try:
         return _compose(json.loads(said), tensors)
-    except (ProvenanceError, KeyError, TypeError, ValueError) as error:
+    except (ProvenanceError, *_MISSHAPEN) as error:
         raise _damaged(path) from error
 
 
@@ -139,6 +142,8 @@ def find_checkpoint(place: Path, step: int | None) -> Path:
         if place.is_file():
             return place
         raise InputError(f"--from-step {step}: there is no {place.name} beside the checkpoint")
+    if not place.exists():
+        raise InputError(f"{place} does not exist; name a checkpoint that --export-steps wrote")
     found = sorted(place.glob(f"*-step-*{SUFFIX}")) if place.is_dir() else []
     if step is not None:
         found = [one for one in found if one.name.endswith(checkpoint_name("", step))]

@@ -74,6 +74,10 @@ MAX_LORA_SCALE = 2.0
 _OPENED = 128
 """Where a mask begins to be white. Source: ``do_binarize`` of diffusers' mask processor, 0.5."""
 
+_SHAPES_DIFFER = 0.05
+"""Share by which the shapes of a mask and its picture may differ: sides are rounded to the model's
+multiples, and a mask may have been made smaller."""
+
 _LORA_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,99}", re.ASCII)
 """A plain file name: nothing that a path could be made of."""
 _SCHEDULER_NAME = re.compile(r"[A-Za-z0-9][\w.+ -]{0,63}", re.ASCII)
@@ -155,7 +159,7 @@ class GenerationRequest:
         quality: 1..100; for JPEG and WebP.
         init_image: What to start from; fitted to width and height.
         strength: How far from `init_image` it may go, above 0 to 1; counts only with one.
-        mask: White is painted anew, black stays; needs `init_image`, fitted like it, and white
+        mask: White is painted anew, black stays; needs `init_image`, its shape, and white
             somewhere: a picture that stays as it is must not be called edited.
         input_role: What `init_image` is to the picture.
         scheduler: Name of a sampler; None means the model's own.
@@ -225,6 +229,16 @@ class GenerationRequest:
         names = {one.name.removesuffix(".safetensors") for one in self.loras}
         require(len(names) == len(self.loras), "loras names one adaptation twice; add the scales")
 
+    def _check_shape(self, mask: RasterImage, image: RasterImage) -> None:
+        """A mask of another shape would be stretched, and open other places than were meant."""
+        shape = mask.width_px / mask.height_px
+        shapes = (image.width_px / image.height_px, self.width_px / self.height_px)
+        require(
+            any(abs(shape / one - 1) <= _SHAPES_DIFFER for one in shapes),
+            f"mask of {mask.width_px}x{mask.height_px} pixels has another shape than init_image "
+            f"of {image.width_px}x{image.height_px}; give a mask of the same size",
+        )
+
     def _check_input(self) -> None:
         require(0 < self.strength <= 1, f"strength {self.strength} must be above 0 and at most 1")
         if self.init_image is None:
@@ -243,6 +257,8 @@ class GenerationRequest:
             self.mask is None or int(self.mask.pixels.max()) >= _OPENED,
             "mask is black everywhere, so nothing would be painted anew; make white what shall be",
         )
+        if self.mask is not None:
+            self._check_shape(self.mask, self.init_image.raster)
         require(
             self.effective_steps >= 1,
             f"strength {self.strength} of {self.steps} steps leaves no step to run; raise "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from provenance.errors import ConfigError
 from provenance.keylines import make_key_lines, read_key_lines, rotate_key_lines
-from provenance.watermark.payload import WatermarkKey
+from provenance.watermark.payload import MIN_SECRET_BYTES, WatermarkKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,4 +89,10 @@ def _as_keys(lines: tuple[bytes, ...], path: Path) -> tuple[WatermarkKey, ...]:
             f"{_WHAT} {path} holds {len(lines)} keys, and {MAX_KEYS} is the most; take out lines "
             "whose marks need not be recognised any more, the last one is the oldest"
         )
+    for number, one in enumerate(lines, 1):
+        if len(one) < MIN_SECRET_BYTES:
+            raise ConfigError(
+                f"{_WHAT} {path}, key {number}, has {len(one)} bytes; it needs {MIN_SECRET_BYTES} "
+                "or more from a secure random source"
+            )
     return tuple(WatermarkKey(one) for one in lines)

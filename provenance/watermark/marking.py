@@ -19,10 +19,12 @@ import numpy as np
 from PIL import Image
 
 from provenance.errors import ConfigError, ReadBackError
+from provenance.imaging import LONGEST_SIDE_PX
 from provenance.interfaces import KeyGroupScheme
 from provenance.types import (
     EncodedImage,
     Finding,
+    MediaType,
     RasterImage,
     WatermarkEvidence,
     WatermarkInfo,
@@ -270,6 +272,8 @@ def resave(image: RasterImage, how: Resave) -> RasterImage:
     if how.scale != 1.0:
         width, height = (max(1, round(side * how.scale)) for side in picture.size)
         picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    if max(picture.size) > LONGEST_SIDE_PX[MediaType.JPEG]:
+        return RasterImage(np.asarray(picture))  # no JPEG file holds it, so nobody makes one of it
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=how.quality)
     with Image.open(out) as saved:

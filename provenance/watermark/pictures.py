@@ -32,6 +32,7 @@ from provenance.types import (
 )
 from provenance.types.base import parse_record_id
 from provenance.watermark.marking import MarkReader, embed_mark
+from provenance.watermark.payload import WatermarkKey
 from provenance.watermark.wiring import open_codec
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
     from provenance.interfaces import WatermarkScheme
     from provenance.types import WatermarkEvidence, WatermarkInfo
-    from provenance.watermark.payload import WatermarkKey
 
 __all__ = [
     "DEFAULT_CODEC",
@@ -126,12 +126,15 @@ def embed(
         limits: On the bytes and pixels of `picture`, and of what is made of it.
 
     Raises:
-        InputError: The picture cannot be read, or `payload` is not 16 hex digits.
+        InputError: The picture cannot be read or, once marked, not written in this format;
+            `payload` is not 16 hex digits; `quality` is out of range; `key` is no key.
         CapacityError: The picture is too small, too flat or too strongly compressed for the mark.
         UnknownBackendError: No such codec is installed.
         BackendUnavailableError: The codec's library is not installed.
     """
-    wanted = None if payload is None else parse_record_id(payload)
+    wanted = _checked_payload(payload)
+    _check_quality(quality)
+    _check_keys((key,))
     scheme = open_codec(codec)
     opened = open_picture(picture, limits=limits)
     word = _choose_word(opened, scheme, wanted)
@@ -142,7 +145,11 @@ def embed(
             key=key,
             codec=scheme,
             encode=lambda raster: encode_image(
-                raster, media_type, quality=quality, icc_profile=opened.profile
+                raster,
+                media_type,
+                quality=quality,
+                icc_profile=opened.profile,
+                name=opened.name,
             ),
             # Under the same limits: a file that is too large for a reader is no use.
             decode=lambda encoded: decode_image(
@@ -184,7 +191,7 @@ def detect(
         limits: On the bytes and pixels of `picture`.
 
     Raises:
-        InputError: The picture cannot be read.
+        InputError: The picture cannot be read, or what is in `keys` is no key.
         ConfigError: There is no key.
         UnknownBackendError: No such codec is installed.
         BackendUnavailableError: The codec's library is not installed.
@@ -195,7 +202,31 @@ def detect(
 
 def open_reader(keys: Sequence[WatermarkKey], codec: str) -> MarkReader:
     """A reader of one codec's marks; raises as `detect`."""
+    _check_keys(keys)
     return MarkReader((open_codec(codec),), tuple(keys))
+
+
+def _checked_payload(payload: object) -> RecordId | None:
+    if payload is None:
+        return None
+    if not isinstance(payload, str):  # a number has lost its leading zeros
+        raise InputError(f"payload {payload!r} is no text of 16 hex digits, like 3f2a9c0d11e87b46")
+    return parse_record_id(payload)
+
+
+def _check_quality(quality: object) -> None:
+    if not isinstance(quality, int) or not 1 <= quality <= 100:
+        raise InputError(f"quality {quality!r} is outside 1..100")
+
+
+def _check_keys(keys: Sequence[object]) -> None:
+    """Refuses what is easily taken for a key: its bytes, its digits, the name of its file."""
+    for key in keys:
+        if not isinstance(key, WatermarkKey):
+            raise InputError(
+                f"a {type(key).__name__} is no watermark key; WatermarkKey(secret) makes one of "
+                "bytes, and read_key_file(path) reads those of a file"
+            )
 
 
 def media_type_of(path: str | os.PathLike[str]) -> MediaType | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provenance.interfaces import KeyGroupScheme
+from provenance.errors import BackendUnavailableError, ProvenanceError, UnknownBackendError
+from provenance.interfaces import KeyGroupScheme, WatermarkCodec, WatermarkScheme
 from provenance.plugins import load_backend
 from provenance.watermark.framed import as_scheme
 from provenance.watermark.keyfile import make_key_file, read_key_file
 
 if TYPE_CHECKING:
     from provenance.config import Settings
-    from provenance.interfaces import WatermarkScheme
     from provenance.watermark.marking import MarkReader
     from provenance.watermark.payload import WatermarkKey
     from provenance.watermark.signpost import SignpostReader
@@ -38,9 +38,24 @@ def open_codec(name: str) -> WatermarkScheme:
     """A codec by its name, or by ``module:attribute``.
 
     Raises:
-        UnknownBackendError: No such codec is installed.
+        UnknownBackendError: No such codec is installed, or what has this name is none.
+        BackendUnavailableError: The codec's library is not installed, or it breaks when it is made.
     """
-    return as_scheme(load_backend("countermark.codecs", name)())
+    make = load_backend("countermark.codecs", name)
+    try:
+        codec = make()
+    except ProvenanceError:
+        raise
+    except Exception as error:  # a firewall: a stranger's code, or no codec at all
+        raise BackendUnavailableError(
+            f"codec {name!r} breaks when it is made: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(codec, WatermarkCodec | WatermarkScheme):
+        raise UnknownBackendError(
+            f"{name!r} makes a {type(codec).__name__}, which is no codec; see WatermarkScheme in "
+            "provenance.interfaces"
+        )
+    return as_scheme(codec)
 
 
 def open_current_key(settings: Settings) -> WatermarkKey:

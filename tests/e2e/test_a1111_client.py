@@ -118,6 +118,13 @@ def test_a_data_prefix_is_understood(server: LiveServer, key: str) -> None:
     assert len(answer.json()["images"]) == 1
 
 
+def test_settings_that_are_null_are_left_out(server: LiveServer, key: str) -> None:
+    settings = {"samples_format": None, "sd_model_checkpoint": None}
+    answer = post(server, key, "txt2img", {**SMALL, "override_settings": settings})
+    assert answer.status_code == 200, answer.text
+    assert base64.b64decode(answer.json()["images"][0]).startswith(b"\x89PNG")
+
+
 def test_settings_of_one_request_choose_model_and_format(server: LiveServer, key: str) -> None:
     settings = {"sd_model_checkpoint": "second", "samples_format": "jpg"}
     answer = post(server, key, "txt2img", {**SMALL, "override_settings": settings})
@@ -164,6 +171,9 @@ def test_a_retry_under_its_idempotency_key_makes_no_second_record(
         ({"something_new": 1}, "something_new"),
         ({"steps": 0}, "steps"),
         ({"prompt": ""}, "prompt"),
+        ({"prompt": "half a \ud800"}, "half a character"),
+        ({"override_settings": {"samples_format": []}}, "samples_format"),
+        ({"override_settings": {"samples_format": "gif"}}, "samples_format"),
         ({"batch_size": 8, "n_iter": 8}, "batch_size 8 times n_iter 8 is more than the 8"),
     ],
 )
@@ -179,6 +189,7 @@ def test_what_would_change_the_picture_is_refused_by_name(
     ("change", "named"),
     [
         ({"init_images": []}, "init_images"),
+        ({"init_images": None}, "init_images"),
         ({"init_images": ["https://example.org/x.png"]}, "init_images"),
         ({"resize_mode": 2}, "resize_mode"),
         ({"inpainting_fill": 2}, "inpainting_fill"),
@@ -192,6 +203,27 @@ def test_img2img_refuses_by_name(
     answer = post(server, key, "img2img", {**SMALL, "init_images": [encoded(noise())], **change})
     assert answer.status_code == 400, answer.text
     assert named in answer.json()["detail"]
+
+
+def test_img2img_without_a_picture_names_the_field(server: LiveServer, key: str) -> None:
+    answer = post(server, key, "img2img", SMALL)
+    assert answer.status_code == 400, answer.text
+    assert "init_images" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["txt2img", "img2img", "options"])
+@pytest.mark.parametrize("body", [b"", b"[1]", b"[" * 200_000, b'{"a":' * 200_000, b"\xff"])
+def test_a_body_that_is_no_json_object_is_refused(
+    server: LiveServer, key: str, path: str, body: bytes
+) -> None:
+    answer = requests.post(
+        f"{server.url}/sdapi/v1/{path}",
+        data=body,
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=60,
+    )
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["detail"].startswith("the body ")
 
 
 def test_idle_scripts_and_saving_are_taken(server: LiveServer, key: str) -> None:

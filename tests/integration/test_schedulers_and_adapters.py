@@ -45,6 +45,8 @@ def loras(tmp_path_factory, tiny_model_factory):
     StableDiffusionPipeline.save_lora_weights(folder, layers, weight_name="style.safetensors")
     (folder / "pickled.bin").write_bytes(b"\x80\x04.")
     (folder / "fake.safetensors").write_bytes(b"\x80\x04 this is a pickle" * 9)
+    deep = b"[" * 200_000
+    (folder / "deep.safetensors").write_bytes(len(deep).to_bytes(8, "little") + deep)
     (folder / "cut.safetensors").write_bytes((folder / "style.safetensors").read_bytes()[:-9])
     nowhere = {f"unet.nowhere.lora_{part}.weight": np.ones((4, 4), np.float32) for part in "AB"}
     save_file(nowhere, folder / "misfit.safetensors")
@@ -121,10 +123,11 @@ def test_lora_is_described_by_its_digest(sd1, loras):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("missing", "there is no missing here; use one of cut, fake, misfit, style"),
+        ("missing", "there is no missing here; use one of cut, deep, fake, misfit, style"),
         ("pickled", "pickle"),
         ("pickled.bin", "pickle"),
         ("fake", "no safetensors file"),
+        ("deep", "no safetensors file"),
     ],
 )
 def test_lora_that_cannot_be_used_is_refused_by_name(sd1, name, reason):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import stat
 from dataclasses import replace
 
@@ -76,6 +77,23 @@ def test_damaged_checkpoint_is_refused(kept, tmp_path, place):
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    "said", ["[]", "{}", "1", "[" * 200_000, '{"body": [], "record_id": null}']
+)
+def test_a_file_with_the_right_digest_that_says_something_else_is_refused(tmp_path, said):
+    from safetensors.numpy import save_file
+
+    metadata = {
+        "format": "countermark-checkpoint-1",
+        "said": said,
+        "sha256": hashlib.sha256(said.encode()).hexdigest(),
+    }
+    path = tmp_path / "forged.safetensors"
+    save_file({}, path, metadata=metadata)
+    with pytest.raises(InputError, match="damaged"):
+        read_checkpoint(path)
+
+
 def test_other_files_are_no_checkpoints(tmp_path):
     from safetensors.numpy import save_file
 
@@ -96,7 +114,7 @@ def test_the_step_asked_for_is_found_and_a_missing_one_is_told(kept, tmp_path):
     for place in (tmp_path, first):
         with pytest.raises(InputError, match="step"):
             find_checkpoint(place, 99)
-    with pytest.raises(InputError, match="no checkpoint"):
+    with pytest.raises(InputError, match="nowhere does not exist"):
         find_checkpoint(tmp_path / "nowhere", None)
 
 

@@ -204,3 +204,26 @@ def test_from_step_without_resume_and_no_prompt_are_refused():
 def test_strength_without_a_picture_to_start_from_is_refused():
     with pytest.raises(InputError, match="--init-image"):
         _order(prompt="a cat", strength=0.5).check()
+
+
+@pytest.mark.parametrize(
+    ("mask", "size", "fits"),
+    [
+        ((60, 50), (60, 50), True),
+        ((600, 500), (60, 50), True),
+        ((61, 50), (60, 50), True),
+        ((64, 64), (60, 50), True),  # of the picture that is asked for
+        ((50, 60), (60, 50), False),  # turned, as by an orientation that it does not carry
+        ((240, 30), (60, 50), False),
+    ],
+)
+def test_a_mask_has_the_shape_of_its_picture(mask, size, fits):
+    before = _picture(*size)
+    given = InputImage(encode_image(before, MediaType.PNG).data, MediaType.PNG, before)
+    white = RasterImage(np.full((mask[1], mask[0], 3), 255, np.uint8))
+    fields = {"width_px": 64, "height_px": 64, "init_image": given, "mask": white}
+    if fits:
+        assert GenerationRequest("a cat", 1, **fields).mask is white
+    else:
+        with pytest.raises(InputError, match=rf"mask of {mask[0]}x{mask[1]} .*init_image of 60x50"):
+            GenerationRequest("a cat", 1, **fields)

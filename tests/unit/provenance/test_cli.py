@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner
 
 from provenance import plugins, web
-from provenance.cli import build_app
+from provenance.cli import build_app, main
 from provenance.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -106,3 +108,30 @@ def test_serve_never_takes_an_empty_address_for_all_addresses(
     monkeypatch.setenv("COUNTERMARK_SERVE_HOST", "")
     with pytest.raises(ConfigError, match="address to listen on is empty"):
         serve(monkeypatch, tmp_path)
+
+
+LONG = "a" * 300 + ".png"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["watermark", "embed", "in.png", "-o", LONG],
+        ["generate", "a house", "-o", LONG],
+        ["generate", "a house", "-o", "out.png", "--export-steps", LONG],
+        ["generate", "-o", "out.png", "--resume", LONG],
+    ],
+)
+def test_a_name_that_the_machine_refuses_is_no_defect_of_ours(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["countermark", *words])
+    # What the console script sets for its whole process must not stay for other tests.
+    monkeypatch.setattr(logging, "captureWarnings", lambda *, capture: None)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 4
+    said = capsys.readouterr().err
+    assert "File name too long; check the path" in said
+    assert "defect" not in said

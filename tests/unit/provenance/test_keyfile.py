@@ -42,7 +42,8 @@ def test_retired_keys_stay_readable_behind_the_current_one(tmp_path: Path) -> No
         ("aa" * 32, 0o644, "chmod 600"),
         ("", 0o600, "is empty"),
         ("zz" * 32, 0o600, "line 1, is not hex"),
-        ("aa" * 4, 0o600, "has 4 bytes"),
+        ("aa" * 4, 0o600, r"watermark\.key, key 1, has 4 bytes"),
+        ("aa" * 32 + "\n" + "aa" * 15, 0o600, r"watermark\.key, key 2, has 15 bytes"),
     ],
 )
 def test_an_unusable_file_says_what_to_do(

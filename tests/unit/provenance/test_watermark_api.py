@@ -11,6 +11,7 @@ from PIL import Image, ImageCms
 
 import provenance.watermark
 from provenance.errors import (
+    BackendUnavailableError,
     CapacityError,
     ConfigError,
     ImageDecodeError,
@@ -131,6 +132,57 @@ def test_profiles_are_written_in_every_format(media_type):
 def test_a_payload_that_is_none_is_refused(payload):
     with pytest.raises(InputError, match="16 hex digits"):
         mark(payload=payload)
+
+
+def test_a_payload_that_is_a_number_is_refused():
+    with pytest.raises(InputError, match="16 hex digits"):
+        mark(payload=0x3F2A9C0D11E87B46)
+
+
+@pytest.mark.parametrize("quality", [0, -5, 101, "92", None, 50.5])
+@pytest.mark.parametrize("media_type", [MediaType.JPEG, MediaType.WEBP])
+def test_a_quality_that_is_none_is_refused(quality, media_type):
+    with pytest.raises(InputError, match=r"quality .* is outside 1\.\.100"):
+        mark(quality=quality, media_type=media_type)
+
+
+def test_a_format_may_be_named_by_its_media_type(tmp_path):
+    marked = mark(media_type="image/png")
+    assert marked.image.media_type is MediaType.PNG
+    marked.save(tmp_path / "marked.png")
+
+
+@pytest.mark.parametrize(
+    ("width", "media_type"), [(16_384, MediaType.WEBP), (65_501, MediaType.JPEG)]
+)
+def test_a_format_that_cannot_hold_the_picture_is_named(width, media_type, tmp_path):
+    path = tmp_path / "wide.png"
+    Image.effect_noise((width, 64), 60).save(path)
+    with pytest.raises(ImageTooLargeError, match=rf"wide\.png is {width}x64 .*{media_type} holds"):
+        mark(path, media_type=media_type)
+    assert read(mark(path).image.data).finding is Finding.PRESENT
+
+
+@pytest.mark.parametrize("key", ["aa" * 32, b"k" * 32, "photos.key"])
+def test_what_is_easily_taken_for_a_key_is_refused(key):
+    with pytest.raises(InputError, match=r"no watermark key; WatermarkKey\(secret\)"):
+        embed(PICTURE, key=key, codec=STRIPE)
+    for keys in (key, [key], [KEY, key]):
+        with pytest.raises(InputError, match="no watermark key"):
+            detect(PICTURE, keys=keys, codec=STRIPE)
+
+
+@pytest.mark.parametrize(
+    ("codec", "error"),
+    [
+        ("os:system", BackendUnavailableError),
+        ("math:pi", BackendUnavailableError),
+        ("os:getcwd", UnknownBackendError),
+    ],
+)
+def test_what_is_no_codec_is_told(codec, error):
+    with pytest.raises(error, match=codec):
+        embed(PICTURE, key=KEY, codec=codec)
 
 
 def test_letters_of_a_payload_may_be_large():
