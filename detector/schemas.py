@@ -89,7 +89,7 @@ class ManifestView(_View):
     C2PA conformance programme, the active manifest first.
     """
 
-    source: Literal["c2pa", "c2pa_recovered"]
+    source: Literal["c2pa", "c2pa_recovered", "c2pa_sidecar"]
     finding: Finding
     reason: str
     credential: Credential

@@ -152,7 +152,7 @@ def _of_broken(item: ManifestEvidence, report: ManifestReport) -> Iterator[str]:
             "re-encoded copy; only watermark and fingerprint tie it to this picture."
         )
         return
-    if report.integrity is Integrity.CONTENT_CHANGED:
+    if report.integrity is Integrity.CONTENT_CHANGED and item.source == "c2pa":
         yield (
             "Somebody signed a picture like this, but this file is not that file: none of the "
             "manifest's claims apply to these pixels."

@@ -68,6 +68,7 @@ from provenance.types.images import (
     EncodedImage,
     MediaType,
     RasterImage,
+    Sidecar,
 )
 from provenance.types.marks import (
     Embedding,
@@ -160,6 +161,7 @@ __all__ = [
     "Scalar",
     "Scope",
     "SealedInputs",
+    "Sidecar",
     "SignedAsset",
     "SignerTrust",
     "SigningTime",

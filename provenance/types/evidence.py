@@ -52,13 +52,13 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ManifestEvidence:
-    """What C2PA says, embedded or recovered from the registry.
+    """What C2PA says, embedded, recovered from the registry, or beside the file.
 
     Attributes:
         finding: PRESENT only for a manifest that is bound to these bytes.
         reason: One sentence.
         report: The layers that the manifest itself shows.
-        source: Whether it came with the file or from the registry.
+        source: Whether it stood in the file, came from the registry, or in a file beside it.
         binding_states: Of each of the report's soft bindings, in order; empty before R3.
         substitution: Against the registry, by R3.
     """
@@ -66,7 +66,7 @@ class ManifestEvidence:
     finding: Finding
     reason: str
     report: ManifestReport
-    source: Literal["c2pa", "c2pa_recovered"] = "c2pa"
+    source: Literal["c2pa", "c2pa_recovered", "c2pa_sidecar"] = "c2pa"
     binding_states: tuple[BindingState, ...] = ()
     substitution: Substitution = Substitution.NOT_EVALUATED
 
