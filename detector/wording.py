@@ -84,6 +84,8 @@ def _headline(origin: Origin, lead: Rung | None) -> str:
             return f"It is probably a copy of a registered picture, of which {statement}."
         case Rung.UNKEYED_WATERMARK:
             return f"A watermark that anyone could copy says that {statement}."
+        case Rung.VISIBLE_MARK:
+            return f"A visible mark, garbled as generators paint them, hints that {statement}."
 
 
 def _limit(origin: Origin, lead: Rung | None) -> str:

@@ -43,6 +43,7 @@ from provenance.types.evidence import (
     RegistryEvidence,
     SignpostEvidence,
     SourceFailure,
+    VisibleMarkEvidence,
     WatermarkEvidence,
 )
 from provenance.types.filtering import FilterAction, FilterDecision
@@ -172,6 +173,7 @@ __all__ = [
     "Substitution",
     "Uint8Array",
     "Verdict",
+    "VisibleMarkEvidence",
     "WatermarkEvidence",
     "WatermarkInfo",
     "WatermarkPayload",
