@@ -353,7 +353,7 @@ def _join_extended_xmp(pieces: dict[int, bytes], found: FileMetadata) -> None:
 
 
 def _read_webp(data: bytes, found: FileMetadata) -> None:
-    position = 12
+    position, end = 12, len(data) if found.trailer is None else found.trailer.start
     for _ in range(MAX_PARTS):
         if position + 8 > len(data):
             return
@@ -362,11 +362,13 @@ def _read_webp(data: bytes, found: FileMetadata) -> None:
         if len(content) < length:
             found.problems.append("a WebP chunk is longer than the file")
             return
+        # Some writers add chunks and leave the file's size as it was.
+        where = " after the end" if position >= end else ""
         if kind == b"EXIF":
             # The standard wants bare TIFF; many writers keep JPEG's prefix.
-            found.add_exif("WebP EXIF", content.removeprefix(b"Exif\0\0"))
+            found.add_exif(f"WebP EXIF{where}", content.removeprefix(b"Exif\0\0"))
         elif kind == b"XMP ":
-            found.add_xmp("WebP XMP", content)
+            found.add_xmp(f"WebP XMP{where}", content)
         position += 8 + length + (length & 1)
     found.problems.append("the WebP file has too many chunks to read them all")
 

@@ -72,8 +72,8 @@ def _describe_trailer(trailer: Trailer) -> MetadataEvidence:
         like = f" ({trailer.kind})"
     return MetadataEvidence(
         Finding.PRESENT,
-        f"{trailer.size} bytes follow the end of the picture{like}; they are no part of it and "
-        "say nothing of how it was made.",
+        f"{trailer.size} bytes follow the end of the picture{like}; they are no part of it. "
+        "Cameras and editors put things there too.",
         place="after the end of the picture",
         detail={"bytes": trailer.size, "begins_at": trailer.start, "kind": trailer.kind},
     )

@@ -106,7 +106,7 @@ def _find_end(data: bytes, media_type: MediaType | None) -> int | None:
             # Source: WebP container specification: the size counts from behind itself, and a
             # chunk of odd size is padded.
             (size,) = struct.unpack_from("<I", data, 4) if len(data) >= 8 else (0,)
-            return 8 + int(size) + (int(size) & 1)
+            return 8 + int(size) + (int(size) & 1) if size > 4 else None
         case MediaType.GIF:
             return _gif_end(data)
         case _:

@@ -102,6 +102,19 @@ def test_words_after_iend_that_are_no_chunk_are_no_label(tail: bytes) -> None:
     assert {item.claim for item in findings(FILES["PNG"] + tail)} == {SourceClaim.NO_CLAIM}
 
 
+def test_webp_chunks_beyond_the_stated_size_say_where_they_stand() -> None:
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-'
+        b'syntax-ns#"><rdf:Description xmlns:i="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+        b'i:DigitalSourceType="trainedAlgorithmicMedia"/></rdf:RDF></x:xmpmeta>'
+    )
+    added = b"XMP " + struct.pack("<I", len(packet)) + packet
+    label, trailer = findings(FILES["odd WebP"] + added)
+    assert label.claim is SourceClaim.FULLY_AI
+    assert (label.place or "").startswith("WebP XMP after the end")
+    assert trailer.detail["bytes"] == len(added)
+
+
 def test_a_whole_second_png_behind_the_first_is_not_read() -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("parameters", PARAMETERS)
