@@ -49,6 +49,8 @@ SLIPS = 1
 MAX_DISTANCE_SHARE = 0.34
 """A third: "sutterso", read from a generator's picture, is 4 of 12 letters from Shutterstock.
 Within two fifths there are scores of English words, within a third a few (docs/benchmarks)."""
+NEAR_WORDS = frozenset({"realtime", "shutters"})
+"""English words within that share of a name, of 32,230 common ones; never a garbled name."""
 MIN_CLEAN_CONFIDENCE = 30.0
 """Of 100, for a name that fits to the letter: chance does not spell it."""
 MIN_GARBLED_CONFIDENCE = 70.0
@@ -117,7 +119,7 @@ def read_names(words: Sequence[ReadWord]) -> NameReading | None:
 def judge_word(text: str) -> NameReading | None:
     """What a word is to the nearest agency's name; None where it resembles none."""
     letters = _letters(text)
-    if not letters:
+    if not letters or letters in NEAR_WORDS:
         return None
     folded = letters.translate(_LOOK_ALIKE)
     near = [

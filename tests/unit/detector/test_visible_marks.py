@@ -295,3 +295,8 @@ def test_a_small_or_damaged_picture_says_why_it_is_not_looked_at() -> None:
     for (found,), words in ((small, "too small"), (OverlaySource().collect(cut), "do not decode")):
         assert found.finding is Finding.UNREADABLE
         assert words in found.reason
+
+
+def test_words_that_lie_near_a_name_are_left_out_by_name() -> None:
+    assert judge_word("realtime") is None
+    assert judge_word("shutters") is None
