@@ -14,6 +14,8 @@ BENCHMARKS = (
     "benchmarks.bundled_model",
     "benchmarks.delivery",
     "benchmarks.marking_overhead",
+    "benchmarks.visible_marks",
+    "benchmarks.verify_fast",
     "benchmarks.fuzz",
 )
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from threading import Lock
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -22,7 +23,7 @@ from provenance.errors import InputError
 from provenance.imaging import open_candidate
 from provenance.serving.access import EVERYBODY, needs
 from provenance.serving.metrics import VERDICTS
-from provenance.types import Scope
+from provenance.types import Scope, Sidecar
 
 if TYPE_CHECKING:
     from detector.service import DetectorService
@@ -45,7 +46,14 @@ _UPLOAD = {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "manifest": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "A C2PA manifest store that came beside the file.",
+                        },
+                    },
                 },
                 "example": {"file": "(the bytes of house.png)"},
             },
@@ -94,21 +102,31 @@ def _add_verify(router: APIRouter, service: _Once[DetectorService]) -> None:
     @router.post("/v1/verify", openapi_extra=_UPLOAD)
     async def verify(request: Request, fast: bool = False) -> VerdictView:
         """Tell whether, and how surely, a machine made a picture; keep nothing of it."""
-        name, data = await _read_upload(request)
+        upload = await _read_upload(request)
         depth = Depth.FAST if fast else Depth.THOROUGH
-        return await run_sync(_verify, service, name, data, depth, limiter=limiter())
+        return await run_sync(_verify, service, upload, depth, limiter=limiter())
 
 
-def _verify(opener: _Once[DetectorService], name: str, data: bytes, depth: Depth) -> VerdictView:
-    service = opener()
-    candidate = open_candidate(data, name=name, limits=service.limits)
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """What came: a picture's name and bytes, and perhaps a manifest store."""
+
+    name: str
+    data: bytes
+    sidecar: Sidecar | None = None
+
+
+def _verify(opener: _Once[DetectorService], upload: _Upload, depth: Depth) -> VerdictView:
+    service, name = opener(), upload.name
+    candidate = open_candidate(upload.data, name=name, limits=service.limits)
+    candidate = replace(candidate, sidecar=upload.sidecar)
     verdict = service.examine(candidate, depth=depth)
     VERDICTS.labels(verdict.origin.value, verdict.assurance.value).inc()
     return view_verdict(verdict, file=name, sha256=candidate.sha256, error=candidate.decode_problem)
 
 
-async def _read_upload(request: Request) -> tuple[str, bytes]:
-    """(name, bytes) of a form's ``file``, or of the bare body.
+async def _read_upload(request: Request) -> _Upload:
+    """A form's ``file`` and its ``manifest``, if any; or the bare body.
 
     Raises:
         InputError: There is no file.
@@ -118,12 +136,16 @@ async def _read_upload(request: Request) -> tuple[str, bytes]:
         data = await request.body()
         if not data:
             raise InputError("the body is empty; send the picture itself, or a form with a file")
-        return "upload", data
-    async with request.form(max_files=1, max_fields=8) as form:
+        return _Upload("upload", data)
+    async with request.form(max_files=2, max_fields=8) as form:
         upload = form.get("file")
         if not isinstance(upload, UploadFile):
             raise InputError("the form has no file; send it in the field named file")
-        return _clean_name(upload.filename or "upload"), await upload.read()
+        sidecar = None
+        given = form.get("manifest")
+        if isinstance(given, UploadFile):
+            sidecar = Sidecar(_clean_name(given.filename or "manifest"), await given.read())
+        return _Upload(_clean_name(upload.filename or "upload"), await upload.read(), sidecar)
 
 
 def _clean_name(name: str) -> str:

@@ -45,6 +45,14 @@ def verify_command(
     no_default_trust: Annotated[
         bool, typer.Option("--no-default-trust", help="Do not use the shipped C2PA lists.")
     ] = False,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="A C2PA manifest store for the one FILE; else FILE.c2pa beside it is read.",
+            show_default=False,
+        ),
+    ] = None,
     fast: Annotated[
         bool, typer.Option("--fast", help="Skip the thorough search when nothing was found.")
     ] = False,
@@ -63,11 +71,15 @@ def verify_command(
     from provenance.cli import ExitCode, print_json
 
     wanted = _parse_origins(fail_on)
+    if manifest is not None and len(files) > 1:
+        raise typer.BadParameter(
+            "it belongs to one picture; name one FILE", param_hint="--manifest"
+        )
     settings = _load_settings(default_trust=not no_default_trust)
     service = build_detector(settings, anchors=trust_anchors or (), tsa_anchors=tsa_anchors or ())
     depth = Depth.FAST if fast else Depth.THOROUGH
     disclosure = Disclosure.PRIVATE if include_private else Disclosure.PUBLIC
-    answers = _verify_all(service, files, depth, disclosure, quiet=as_json)
+    answers = _verify_all(service, files, depth, disclosure, manifest=manifest, quiet=as_json)
     if as_json:
         print_json(answers)
     else:
@@ -81,13 +93,24 @@ def verify_command(
 
 
 def _verify_all(
-    service: "DetectorService", files: list[Path], depth: Any, disclosure: Any, *, quiet: bool
+    service: "DetectorService",
+    files: list[Path],
+    depth: Any,
+    disclosure: Any,
+    *,
+    manifest: Path | None,
+    quiet: bool,
 ) -> list[dict[str, Any]]:
+    from dataclasses import replace
+
     from detector.display import progress_bar
     from detector.schemas import view_verdict
+    from detector.sidecars import find_sidecar, read_sidecar
     from provenance.errors import InputError
     from provenance.imaging import open_candidate, read_file
 
+    if manifest is not None:
+        read_file(manifest, limits=service.limits)  # what was asked for must be there
     answers: list[dict[str, Any]] = []
     with progress_bar("verifying", quiet=quiet or len(files) == 1) as on_progress:
         for number, path in enumerate(files):
@@ -95,6 +118,10 @@ def _verify_all(
             try:
                 data = read_file(path, limits=service.limits)
                 candidate = open_candidate(data, name=str(path), limits=service.limits)
+                beside = manifest or find_sidecar(path)
+                if beside is not None:
+                    sidecar = read_sidecar(beside, limits=service.limits)
+                    candidate = replace(candidate, sidecar=sidecar)
             except InputError as error:
                 # The other files are still answered; the exit code says that one was not.
                 answers.append({"file": str(path), "error": str(error)})

@@ -115,7 +115,7 @@ class RegistryJoin:
         joined = [
             _compare_credentials(e, record) for e in joined if not _is_likeness_of(e, confirmed)
         ]
-        if _embedded_label(evidence) != record.manifest_label:
+        if record.manifest_label not in _present_labels(evidence):
             mark_id = marks[0][0] if marks else None
             found = self._straight_hash(candidate.raster, marks, record) or query()
             joined.append(self._recover(candidate, record, mark_id=mark_id, query=found))
@@ -307,11 +307,13 @@ def _compare_credentials(item: Evidence, record: RegistryRecord) -> Evidence:
     return replace(item, substitution=found)
 
 
-def _embedded_label(evidence: Sequence[Evidence]) -> str | None:
-    for item in evidence:
-        if isinstance(item, ManifestEvidence) and item.finding is Finding.PRESENT:
-            return item.report.manifest_label
-    return None
+def _present_labels(evidence: Sequence[Evidence]) -> set[str | None]:
+    """Of the manifests that came with the file, in it or beside it, and are bound to it."""
+    return {
+        item.report.manifest_label
+        for item in evidence
+        if isinstance(item, ManifestEvidence) and item.finding is Finding.PRESENT
+    }
 
 
 # -- soft bindings -----------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from provenance.types import (
     SignpostEvidence,
     SourceClaim,
     SourceFailure,
+    VisibleMarkEvidence,
     WatermarkEvidence,
 )
 
@@ -43,6 +44,7 @@ class Rung(IntEnum):
     was copied from another picture.
     """
 
+    VISIBLE_MARK = 0
     UNKEYED_WATERMARK = 1
     LIKELY_COPY = 2
     UNSIGNED_LABEL = 3
@@ -100,6 +102,8 @@ def form_opinion(evidence: Evidence) -> Opinion | None:
             return _of_registry(evidence)
         case MetadataEvidence():
             return _of_metadata(evidence)
+        case VisibleMarkEvidence():
+            return _of_visible_mark(evidence)
         case SourceFailure():
             return None
         case _:
@@ -163,6 +167,14 @@ def _of_known_mark(evidence: KnownMarkEvidence) -> Opinion | None:
         return None
     origin = _origin_of_claim(evidence.claim)
     return None if origin is None else Opinion(origin, Rung.UNKEYED_WATERMARK)
+
+
+def _of_visible_mark(evidence: VisibleMarkEvidence) -> Opinion | None:
+    """Of a garbled name alone: a clean one, or an overlay, stands on pictures of any making."""
+    if evidence.finding is not Finding.PRESENT:
+        return None
+    origin = _origin_of_claim(evidence.claim)
+    return None if origin is None else Opinion(origin, Rung.VISIBLE_MARK)
 
 
 def _of_registry(evidence: RegistryEvidence) -> Opinion | None:

@@ -192,9 +192,9 @@ class FilterPolicy(StrEnum):
     """What a training set does with verdicts.
 
     DEFAULT: drops what is machine-made or machine-edited at any assurance, except where an
-    unkeyed watermark is the only evidence (review); reviews what conflicts or cannot be read;
-    keeps unknown pictures and signed claims. STRICT: drops what DEFAULT reviews. LENIENT: drops
-    only what is registered or signed.
+    unkeyed watermark or a visible mark is the only evidence (review); reviews what conflicts or
+    cannot be read; keeps unknown pictures and signed claims. STRICT: drops what DEFAULT reviews.
+    LENIENT: drops only what is registered or signed.
     """
 
     STRICT = "strict"
@@ -232,6 +232,7 @@ def _for_machine(verdict: Verdict, policy: FilterPolicy, code: str) -> tuple[Fil
     if policy is FilterPolicy.LENIENT:
         return FilterAction.KEEP, code
     rungs = [o.rung for item in verdict.evidence if (o := form_opinion(item)) is not None]
-    if max(rungs, default=Rung.UNKEYED_WATERMARK) is Rung.UNKEYED_WATERMARK:
-        return review_or_drop(policy), f"{code}.unkeyed_watermark"
+    best = max(rungs, default=Rung.UNKEYED_WATERMARK)
+    if best in (Rung.UNKEYED_WATERMARK, Rung.VISIBLE_MARK):
+        return review_or_drop(policy), f"{code}.{best.name.lower()}"
     return FilterAction.DROP, code

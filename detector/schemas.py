@@ -31,6 +31,7 @@ from provenance.types import (
     SourceClaim,
     SourceFailure,
     Substitution,
+    VisibleMarkEvidence,
     WatermarkEvidence,
 )
 
@@ -89,7 +90,7 @@ class ManifestView(_View):
     C2PA conformance programme, the active manifest first.
     """
 
-    source: Literal["c2pa", "c2pa_recovered"]
+    source: Literal["c2pa", "c2pa_recovered", "c2pa_sidecar"]
     finding: Finding
     reason: str
     credential: Credential
@@ -174,6 +175,20 @@ class KnownMarkView(_View):
     p_value: float | None
 
 
+class VisibleMarkView(_View):
+    """What people see on the picture; see `provenance.types.VisibleMarkEvidence`."""
+
+    source: Literal["visible_mark"]
+    finding: Finding
+    reason: str
+    agency: str | None
+    read: str | None
+    legibility: float | None
+    claim: SourceClaim
+    overlay: bool
+    statistic: float | None
+
+
 class RegistryView(_View):
     """What this registry says; see `provenance.types.RegistryEvidence`."""
 
@@ -249,6 +264,7 @@ EvidenceView = (
     | KnownMarkView
     | RegistryView
     | MetadataView
+    | VisibleMarkView
     | FailureView
 )
 
@@ -363,6 +379,8 @@ def _view_evidence(item: Evidence, disclosure: Disclosure) -> EvidenceView:
             return RegistryView.model_validate(item, from_attributes=True)
         case MetadataEvidence():
             return _view_metadata(item, disclosure)
+        case VisibleMarkEvidence():
+            return VisibleMarkView.model_validate(item, from_attributes=True)
         case SourceFailure():
             return FailureView.model_validate(item, from_attributes=True)
         case _:

@@ -84,6 +84,8 @@ def _headline(origin: Origin, lead: Rung | None) -> str:
             return f"It is probably a copy of a registered picture, of which {statement}."
         case Rung.UNKEYED_WATERMARK:
             return f"A watermark that anyone could copy says that {statement}."
+        case Rung.VISIBLE_MARK:
+            return f"A visible mark, garbled as generators paint them, hints that {statement}."
 
 
 def _limit(origin: Origin, lead: Rung | None) -> str:
@@ -152,7 +154,7 @@ def _of_broken(item: ManifestEvidence, report: ManifestReport) -> Iterator[str]:
             "re-encoded copy; only watermark and fingerprint tie it to this picture."
         )
         return
-    if report.integrity is Integrity.CONTENT_CHANGED:
+    if report.integrity is Integrity.CONTENT_CHANGED and item.source == "c2pa":
         yield (
             "Somebody signed a picture like this, but this file is not that file: none of the "
             "manifest's claims apply to these pixels."

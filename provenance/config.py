@@ -230,6 +230,8 @@ class DetectorSettings:
         "watermark",
         "known_watermarks",
         "known_watermarks_search",
+        "visible_marks",
+        "visible_text",
         "embedding",
     )
     filter_engine: str = "local"

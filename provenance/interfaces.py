@@ -222,6 +222,14 @@ class WatermarkCodec(WatermarkTraits, Protocol):
 
 
 @runtime_checkable
+class OneLookCodec(Protocol):
+    """A `WatermarkCodec` whose strengths read the same measurements, taken once for all."""
+
+    def extract_each(self, image: RasterImage) -> Float32Array:
+        """`WatermarkCodec.extract` at each of `strengths`: (strengths, capacity_bits) float32."""
+
+
+@runtime_checkable
 class WatermarkScheme(WatermarkTraits, Protocol):
     """Marks pictures with a payload under a key, and reads marks. Group: ``countermark.codecs``.
 

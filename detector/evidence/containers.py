@@ -18,6 +18,7 @@ from detector.evidence.exif import IPTC, PHOTOSHOP, XMP, ExifTag, read_exif, rea
 from detector.evidence.iptc import PHOTOSHOP_HEADER, read_iim, read_resources
 from detector.evidence.isobmff import read_item_blocks
 from detector.evidence.samsung import read_trailer
+from detector.evidence.trailing import Trailer, chunks_behind, measure_trailer
 from provenance.types import MediaType
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class FileMetadata:
         problems: One sentence each on what is damaged or was too large.
         supported: False for formats whose metadata this reader does not know.
         budget_bytes: How much text may still be taken from this file.
+        trailer: What lies behind the end of the picture; None where nothing does.
     """
 
     texts: list[TextField] = field(default_factory=list)
@@ -77,6 +79,7 @@ class FileMetadata:
     problems: list[str] = field(default_factory=list)
     supported: bool = True
     budget_bytes: int = MAX_TOTAL_TEXT_BYTES
+    trailer: Trailer | None = None
 
     def add_text(self, container: str, key: str, raw: bytes, encoding: str) -> None:
         """Keeps one text within the limits; undecodable bytes become replacement characters."""
@@ -125,7 +128,7 @@ class FileMetadata:
 
 def read_metadata(data: bytes, media_type: MediaType | None) -> FileMetadata:
     """All metadata texts of a file; never raises on hostile bytes."""
-    found = FileMetadata()
+    found = FileMetadata(trailer=measure_trailer(data, media_type))
     if media_type is MediaType.PNG:
         _read_png(data, found)
     elif media_type is MediaType.JPEG:
@@ -174,22 +177,29 @@ def _png_chunks(data: bytes, found: FileMetadata) -> Iterator[tuple[bytes, bytes
 
 def _read_png(data: bytes, found: FileMetadata) -> None:
     for kind, content in _png_chunks(data, found):
-        if kind == b"tEXt":
-            key, _, text = content.partition(b"\0")
-            _add_png_text(found, "PNG tEXt", key, text, "latin-1")
-        elif kind == b"zTXt":
-            key, _, rest = content.partition(b"\0")
-            # rest[0] is the compression method; 0 (zlib) is the only one defined.
-            unpacked = _inflate(rest[1:], found, "PNG zTXt")
-            if unpacked is not None:
-                _add_png_text(found, "PNG zTXt", key, unpacked, "latin-1")
-        elif kind == b"iTXt":
-            _read_itxt(content, found)
-        elif kind == b"eXIf":
-            found.add_exif("PNG eXIf", content)
+        _read_png_chunk(kind, content, found)
+    if found.trailer is not None:
+        for kind, content in chunks_behind(data, found.trailer.start):
+            _read_png_chunk(kind, content, found, " after IEND")
 
 
-def _read_itxt(content: bytes, found: FileMetadata) -> None:
+def _read_png_chunk(kind: bytes, content: bytes, found: FileMetadata, where: str = "") -> None:
+    if kind == b"tEXt":
+        key, _, text = content.partition(b"\0")
+        _add_png_text(found, f"PNG tEXt{where}", key, text, "latin-1")
+    elif kind == b"zTXt":
+        key, _, rest = content.partition(b"\0")
+        # rest[0] is the compression method; 0 (zlib) is the only one defined.
+        unpacked = _inflate(rest[1:], found, f"PNG zTXt{where}")
+        if unpacked is not None:
+            _add_png_text(found, f"PNG zTXt{where}", key, unpacked, "latin-1")
+    elif kind == b"iTXt":
+        _read_itxt(content, found, f"PNG iTXt{where}")
+    elif kind == b"eXIf":
+        found.add_exif(f"PNG eXIf{where}", content)
+
+
+def _read_itxt(content: bytes, found: FileMetadata, place: str) -> None:
     key, _, rest = content.partition(b"\0")
     if len(rest) < 2:
         found.problems.append("a PNG iTXt chunk is cut short")
@@ -197,9 +207,9 @@ def _read_itxt(content: bytes, found: FileMetadata) -> None:
     compressed = rest[0] == 1
     _language, _, rest = rest[2:].partition(b"\0")
     _translated, _, text = rest.partition(b"\0")
-    unpacked = _inflate(text, found, "PNG iTXt") if compressed else text
+    unpacked = _inflate(text, found, place) if compressed else text
     if unpacked is not None:
-        _add_png_text(found, "PNG iTXt", key, unpacked, "utf-8")
+        _add_png_text(found, place, key, unpacked, "utf-8")
 
 
 def _add_png_text(
@@ -343,7 +353,7 @@ def _join_extended_xmp(pieces: dict[int, bytes], found: FileMetadata) -> None:
 
 
 def _read_webp(data: bytes, found: FileMetadata) -> None:
-    position = 12
+    position, end = 12, len(data) if found.trailer is None else found.trailer.start
     for _ in range(MAX_PARTS):
         if position + 8 > len(data):
             return
@@ -352,11 +362,13 @@ def _read_webp(data: bytes, found: FileMetadata) -> None:
         if len(content) < length:
             found.problems.append("a WebP chunk is longer than the file")
             return
+        # Some writers add chunks and leave the file's size as it was.
+        where = " after the end" if position >= end else ""
         if kind == b"EXIF":
             # The standard wants bare TIFF; many writers keep JPEG's prefix.
-            found.add_exif("WebP EXIF", content.removeprefix(b"Exif\0\0"))
+            found.add_exif(f"WebP EXIF{where}", content.removeprefix(b"Exif\0\0"))
         elif kind == b"XMP ":
-            found.add_xmp("WebP XMP", content)
+            found.add_xmp(f"WebP XMP{where}", content)
         position += 8 + length + (length & 1)
     found.problems.append("the WebP file has too many chunks to read them all")
 

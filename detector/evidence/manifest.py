@@ -1,7 +1,8 @@
-"""The ``c2pa`` source: what an embedded C2PA manifest shows, layer by layer."""
+"""The ``c2pa`` source: what C2PA manifests in and beside a file show, layer by layer."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +14,7 @@ from provenance.types import (
     ManifestEvidence,
     SignerTrust,
     SourceClaim,
+    SourceFailure,
 )
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from detector.evidence.context import SourceContext
     from provenance.manifest.trust import TrustSettings
-    from provenance.types import Candidate, Evidence, ManifestReport, MediaType
+    from provenance.types import Candidate, Evidence, ManifestReport, MediaType, Sidecar
 
 __all__ = ["ManifestSource", "build_source", "describe_report", "read_one_at_a_time"]
 
@@ -30,7 +32,7 @@ _READING = Lock()
 
 
 class ManifestSource:
-    """Reads the manifest of the file itself; opens no connection.
+    """Reads the manifests of the file itself and of one beside it; opens no connection.
 
     Args:
         trust: Whom to believe.
@@ -43,11 +45,26 @@ class ManifestSource:
         self._trust = trust
 
     def collect(self, candidate: Candidate) -> Sequence[Evidence]:
-        """One finding."""
+        """One finding on the file, and one on its sidecar: neither is folded into the other."""
         if candidate.media_type is None:
             return []
         report = read_one_at_a_time(candidate.data, candidate.media_type, trust=self._trust)
-        return [describe_report(report, source="c2pa")]
+        found: list[Evidence] = [describe_report(report, source="c2pa")]
+        if candidate.sidecar is not None:
+            found.append(self._read_sidecar(candidate, candidate.media_type, candidate.sidecar))
+        return found
+
+    def _read_sidecar(
+        self, candidate: Candidate, media_type: MediaType, sidecar: Sidecar
+    ) -> Evidence:
+        if sidecar.problem is not None:
+            return SourceFailure("c2pa_sidecar", sidecar.problem)
+        report = read_one_at_a_time(
+            candidate.data, media_type, trust=self._trust, manifest_store=sidecar.data
+        )
+        was_read = report.credential is Credential.RECOVERED
+        found = Credential.SIDECAR if was_read else Credential.MALFORMED
+        return describe_sidecar(replace(report, credential=found), sidecar.name)
 
 
 def read_one_at_a_time(
@@ -74,6 +91,32 @@ def describe_report(
     return ManifestEvidence(finding, reason, report, source)
 
 
+def describe_sidecar(report: ManifestReport, name: str) -> ManifestEvidence:
+    """The finding and its sentence for a manifest store in a file of its own.
+
+    Args:
+        report: Of the store, judged against the picture's bytes.
+        name: Of the file that holds it.
+    """
+    finding, reason = _judge(report)
+    if report.credential is Credential.MALFORMED:
+        reason = f"{name} is no C2PA manifest store that this version reads, or a damaged one."
+    elif report.integrity is Integrity.CONTENT_CHANGED:
+        reason = (
+            f"The Content Credentials in {name} were signed for other bytes than these: they are "
+            f"unbound, and say nothing about this picture{_codes(report)}."
+        )
+    else:
+        reason = f"In {name}: {reason}"
+    return ManifestEvidence(finding, reason, report, "c2pa_sidecar")
+
+
+def _codes(report: ManifestReport) -> str:
+    # What is wrong with the signer is another layer, and no reason for any of these.
+    relevant = [code for code in report.codes if not code.startswith("signingCredential.")]
+    return f" ({', '.join(relevant[:3])})" if relevant else ""
+
+
 def _judge(report: ManifestReport) -> tuple[Finding, str]:
     if report.credential is Credential.NONE:
         return Finding.ABSENT, "There are no Content Credentials (C2PA) in this file."
@@ -89,9 +132,7 @@ def _judge(report: ManifestReport) -> tuple[Finding, str]:
             "The file carries Content Credentials that are damaged or of a kind that this version "
             "does not read.",
         )
-    # What is wrong with the signer is another layer, and no reason for any of these.
-    relevant = [code for code in report.codes if not code.startswith("signingCredential.")]
-    codes = f" ({', '.join(relevant[:3])})" if relevant else ""
+    codes = _codes(report)
     match report.integrity:
         case Integrity.CONTENT_CHANGED:
             return Finding.INVALID, f"The file was changed after it was signed{codes}."

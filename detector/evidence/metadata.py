@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from detector.evidence.context import SourceContext
     from detector.evidence.stealth import HiddenText
+    from detector.evidence.trailing import Trailer
     from provenance.types import Candidate, Evidence
 
 __all__ = ["MetadataSource", "build_source"]
@@ -56,9 +57,26 @@ class MetadataSource:
                     Finding.UNREADABLE, f"Some metadata could not be read: {problems}."
                 )
             )
-        return unique or [
-            MetadataEvidence(Finding.ABSENT, "No label of a generator or a standard was found.")
-        ]
+        if not unique:
+            absent = "No label of a generator or a standard was found."
+            unique.append(MetadataEvidence(Finding.ABSENT, absent))
+        if found.trailer is not None:
+            unique.append(_describe_trailer(found.trailer))
+        return unique
+
+
+def _describe_trailer(trailer: Trailer) -> MetadataEvidence:
+    """Shown, and decides nothing: cameras and editors put things there too."""
+    like = f", which begin like {trailer.kind}" if trailer.kind else ""
+    if trailer.kind in ("a Samsung directory", "more PNG chunks", "zero bytes only"):
+        like = f" ({trailer.kind})"
+    return MetadataEvidence(
+        Finding.PRESENT,
+        f"{trailer.size} bytes follow the end of the picture{like}; they are no part of it. "
+        "Cameras and editors put things there too.",
+        place="after the end of the picture",
+        detail={"bytes": trailer.size, "begins_at": trailer.start, "kind": trailer.kind},
+    )
 
 
 def _hidden_texts(candidate: Candidate) -> Iterator[HiddenText]:

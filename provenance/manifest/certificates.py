@@ -41,8 +41,10 @@ def parse_certificates(pem: bytes, *, name: str) -> list[x509.Certificate]:
         x509.DuplicateExtension,
         x509.UnsupportedGeneralNameType,
     ) as error:
+        # The library's sentence goes on with the address of a page about it.
+        said = str(error).partition(" See http")[0][:100] or type(error).__name__
         raise ConfigError(
-            f"{name}: not a list of PEM certificates ({str(error)[:100] or type(error).__name__}); "
+            f"{name}: not a list of PEM certificates ({said.rstrip('.')}); "
             "each must stand between BEGIN CERTIFICATE and END CERTIFICATE"
         ) from error
     return certificates

@@ -29,6 +29,7 @@ __all__ = ["PublishedList", "read_published_list"]
 MAX_LIST_BYTES = 16 * 2**20
 """The lists of 2026 have 67 kB; a thousand certificates a kilobyte long have one megabyte."""
 _MAX_ENTITIES = 10_000
+_BEGIN = b"-----BEGIN CERTIFICATE-----"
 _TRUSTED_STATUS = "/trust-list/trusted"
 
 
@@ -68,7 +69,19 @@ def read_published_list(data: bytes, *, name: str) -> PublishedList:
         )
     if data.lstrip()[:1] == b"{":
         return _read_json(data, name)
-    return PublishedList(_ders(parse_certificates(data, name=name)))
+    found = parse_certificates(data, name=name)
+    _require_whole(data, len(found), name)
+    return PublishedList(_ders(found))
+
+
+def _require_whole(data: bytes, found: int, name: str) -> None:
+    """A bundle that was cut short would silently take what is missing off the list."""
+    begun = data.count(_BEGIN)
+    if begun != found:
+        raise ConfigError(
+            f"{name}: {begun} certificates begin, but {found} can be read; was the file cut short? "
+            "Give the published file"
+        )
 
 
 def _ders(certificates: list[x509.Certificate]) -> tuple[bytes, ...]:

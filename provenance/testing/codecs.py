@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from provenance.errors import CapacityError
-from provenance.interfaces import WatermarkCodec
+from provenance.interfaces import OneLookCodec, WatermarkCodec
 from provenance.testing.pictures import flat_picture, natural_picture
 from provenance.watermark.quality import measure_psnr_db
 
@@ -109,6 +109,16 @@ class CodecTests:
         assert soft.dtype == np.float32
         assert np.isfinite(soft).all()
         assert np.abs(soft).max() <= 1.0
+
+    def test_one_look_reads_what_each_strength_does(
+        self, codec: WatermarkCodec, picture: RasterImage
+    ) -> None:
+        if not isinstance(codec, OneLookCodec):
+            return
+        assert np.array_equal(
+            codec.extract_each(picture),
+            np.stack([codec.extract(picture, strength=s) for s in codec.strengths]),
+        )
 
     def test_reads_a_flat_picture_without_complaint(self, codec: WatermarkCodec) -> None:
         side = codec.min_side_px

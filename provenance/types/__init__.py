@@ -43,6 +43,7 @@ from provenance.types.evidence import (
     RegistryEvidence,
     SignpostEvidence,
     SourceFailure,
+    VisibleMarkEvidence,
     WatermarkEvidence,
 )
 from provenance.types.filtering import FilterAction, FilterDecision
@@ -68,6 +69,7 @@ from provenance.types.images import (
     EncodedImage,
     MediaType,
     RasterImage,
+    Sidecar,
 )
 from provenance.types.marks import (
     Embedding,
@@ -160,6 +162,7 @@ __all__ = [
     "Scalar",
     "Scope",
     "SealedInputs",
+    "Sidecar",
     "SignedAsset",
     "SignerTrust",
     "SigningTime",
@@ -170,6 +173,7 @@ __all__ = [
     "Substitution",
     "Uint8Array",
     "Verdict",
+    "VisibleMarkEvidence",
     "WatermarkEvidence",
     "WatermarkInfo",
     "WatermarkPayload",

@@ -32,6 +32,7 @@ __all__ = [
     "RegistryEvidence",
     "SignpostEvidence",
     "SourceFailure",
+    "VisibleMarkEvidence",
     "WatermarkEvidence",
 ]
 
@@ -52,13 +53,13 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ManifestEvidence:
-    """What C2PA says, embedded or recovered from the registry.
+    """What C2PA says, embedded, recovered from the registry, or beside the file.
 
     Attributes:
         finding: PRESENT only for a manifest that is bound to these bytes.
         reason: One sentence.
         report: The layers that the manifest itself shows.
-        source: Whether it came with the file or from the registry.
+        source: Whether it stood in the file, came from the registry, or in a file beside it.
         binding_states: Of each of the report's soft bindings, in order; empty before R3.
         substitution: Against the registry, by R3.
     """
@@ -66,7 +67,7 @@ class ManifestEvidence:
     finding: Finding
     reason: str
     report: ManifestReport
-    source: Literal["c2pa", "c2pa_recovered"] = "c2pa"
+    source: Literal["c2pa", "c2pa_recovered", "c2pa_sidecar"] = "c2pa"
     binding_states: tuple[BindingState, ...] = ()
     substitution: Substitution = Substitution.NOT_EVALUATED
 
@@ -175,6 +176,32 @@ class KnownMarkEvidence:
     statistic: float | None = None
     p_value: float | None = None
     source: Literal["known_watermark"] = "known_watermark"
+
+
+@dataclass(frozen=True, slots=True)
+class VisibleMarkEvidence:
+    """What people see on a picture: a stock agency's name, or translucent text repeated over it.
+
+    Attributes:
+        finding: UNREADABLE where an overlay would not show (too small, a repeating pattern).
+        reason: One sentence.
+        agency: Whose name it is, or resembles; None when no name was read.
+        read: The letters that were read, a stranger's: small letters and digits, 24 at most.
+        legibility: 1 minus edit distance over the name's letters, 0..1; 1 is the name itself.
+        claim: FULLY_AI for a garbled name, else NO_CLAIM.
+        overlay: Whether something is repeated over the whole picture.
+        statistic: The weakest peak of its lattice, in robust standard deviations; None without.
+    """
+
+    finding: Finding
+    reason: str
+    agency: str | None = None
+    read: str | None = None
+    legibility: float | None = None
+    claim: SourceClaim = SourceClaim.NO_CLAIM
+    overlay: bool = False
+    statistic: float | None = None
+    source: Literal["visible_mark"] = "visible_mark"
 
 
 class MatchBasis(StrEnum):
@@ -339,6 +366,7 @@ Evidence: TypeAlias = (
     | KnownMarkEvidence
     | RegistryEvidence
     | MetadataEvidence
+    | VisibleMarkEvidence
     | SourceFailure
 )
 """Closed union: a new kind of evidence fails type checking until `decide` handles it."""

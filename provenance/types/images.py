@@ -9,7 +9,14 @@ import numpy as np
 
 from provenance.types.base import Uint8Array, require
 
-__all__ = ["WRITABLE_MEDIA_TYPES", "Candidate", "EncodedImage", "MediaType", "RasterImage"]
+__all__ = [
+    "WRITABLE_MEDIA_TYPES",
+    "Candidate",
+    "EncodedImage",
+    "MediaType",
+    "RasterImage",
+    "Sidecar",
+]
 
 
 class MediaType(StrEnum):
@@ -80,6 +87,21 @@ class EncodedImage:
         require(bool(self.data), "an encoded image must have at least one byte")
 
 
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """A C2PA manifest store that came in a file of its own, beside the picture.
+
+    Attributes:
+        name: What the caller calls it; for messages only.
+        data: The bytes as they came; empty where they could not be read.
+        problem: Why they could not be read, in a sentence; None when they could.
+    """
+
+    name: str
+    data: bytes = field(repr=False)
+    problem: str | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
     """Bytes under examination (R1), hashed and decoded once for all sources.
@@ -96,6 +118,7 @@ class Candidate:
         alpha_bits: Lowest bit of alpha of every pixel as stored, column by column from the left,
             eight to a byte, first bit highest; None without an alpha channel. Generators hide
             texts there.
+        sidecar: A manifest store that the caller gives with the file; None for the usual file.
     """
 
     name: str
@@ -107,3 +130,4 @@ class Candidate:
     pixel_sha256: str | None = None
     frames: int = 1
     alpha_bits: bytes | None = field(default=None, repr=False)
+    sidecar: Sidecar | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from provenance.interfaces import WatermarkCodec, WatermarkScheme
+from provenance.interfaces import OneLookCodec, WatermarkCodec, WatermarkScheme
 from provenance.types import Finding, WatermarkEvidence
 from provenance.watermark import payload as framing
 from provenance.watermark import statistics
@@ -79,7 +79,7 @@ class FramedCodec(SharedTraits):
                 f"(it needs {codec.min_side_px} pixels on the short side)",
                 codec.name,
             )
-        soft = np.stack([codec.extract(image, strength=s) for s in codec.strengths])
+        soft = _extract_each(codec, image)
         if capacity < framing.CODED_BITS:
             return _judge_presence(soft, codec=codec.name, keys=tuple(keys), tried=tried)
         if _is_constant(soft):
@@ -104,6 +104,13 @@ class FramedCodec(SharedTraits):
         if payload is None or not capacity:
             return framing.frame_presence(key, capacity)
         return framing.frame(payload, key, capacity)
+
+
+def _extract_each(codec: WatermarkCodec, image: RasterImage) -> Float32Array:
+    """(strengths, capacity) soft bits."""
+    if isinstance(codec, OneLookCodec):
+        return codec.extract_each(image)
+    return np.stack([codec.extract(image, strength=s) for s in codec.strengths])
 
 
 def _is_constant(soft: Float32Array) -> bool:

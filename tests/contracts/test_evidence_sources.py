@@ -9,6 +9,7 @@ import pytest
 from detector.evidence import embedding, manifest, metadata, registry, trustmark, watermark
 from detector.evidence.context import SourceContext
 from detector.evidence.known_marks import source as known_marks
+from detector.evidence.visible_marks import source as visible_marks
 from provenance.manifest.trust import default_trust, no_trust
 from provenance.testing.sources import EvidenceSourceTests
 from provenance.testing.twins_marks import MeanHasher, StripeCodec, ThumbnailEmbedder
@@ -85,6 +86,18 @@ class TestKnownMarkSearch(EvidenceSourceTests):
     @pytest.fixture
     def source(self, context: SourceContext) -> EvidenceSource:
         return known_marks.build_search(context)
+
+
+class TestVisibleOverlaySource(EvidenceSourceTests):
+    @pytest.fixture
+    def source(self, context: SourceContext) -> EvidenceSource:
+        return visible_marks.build_source(context)
+
+
+class TestVisibleTextSource(EvidenceSourceTests):
+    @pytest.fixture
+    def source(self, context: SourceContext) -> EvidenceSource:
+        return visible_marks.build_text_source(context)
 
 
 class TestTrustMarkSource(EvidenceSourceTests):

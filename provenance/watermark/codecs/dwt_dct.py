@@ -66,6 +66,11 @@ class DwtDctCodec:
         values = haar_blocks.read_blocks(image, largest_coefficients)
         return haar_blocks.soften_steps(values, step=strength)
 
+    def extract_each(self, image: RasterImage) -> Float32Array:
+        """See `interfaces.OneLookCodec`: the steps differ, what they are steps of does not."""
+        values = haar_blocks.read_blocks(image, largest_coefficients)
+        return np.stack([haar_blocks.soften_steps(values, step=s) for s in self.strengths])
+
 
 def largest_coefficients(blocks: _Real) -> _Real:
     """(n,) largest absolute value of each (4, 4) block, its first element left out."""

@@ -65,6 +65,11 @@ class DwtDctSvdCodec:
         values = haar_blocks.read_blocks(image, largest_singular_values)
         return haar_blocks.soften_steps(values, step=strength)
 
+    def extract_each(self, image: RasterImage) -> Float32Array:
+        """See `interfaces.OneLookCodec`: the steps differ, what they are steps of does not."""
+        values = haar_blocks.read_blocks(image, largest_singular_values)
+        return np.stack([haar_blocks.soften_steps(values, step=s) for s in self.strengths])
+
 
 def largest_singular_values(blocks: _Real) -> _Real:
     """(n,) largest singular value of (n, 4, 4) blocks, as the root of the Gram matrix's eigenvalue.

@@ -78,8 +78,9 @@ def test_png_text_is_read_before_and_after_the_picture(
     assert texts(png(IDAT, part)) == [expected]
 
 
-def test_text_behind_the_end_of_the_png_is_not_read() -> None:
-    assert texts(png(IDAT) + chunk(b"tEXt", b"parameters\0late")) == []
+def test_text_behind_the_end_of_the_png_says_where_it_stands() -> None:
+    late = chunk(b"tEXt", b"parameters\0late")
+    assert texts(png(IDAT) + late) == [("PNG tEXt after IEND", "parameters", "late")]
 
 
 def test_letters_inside_picture_data_are_not_taken_for_a_label() -> None:

@@ -36,6 +36,7 @@ from provenance.types import (
     SourceClaim,
     SourceFailure,
     Verdict,
+    VisibleMarkEvidence,
     WatermarkEvidence,
 )
 
@@ -357,6 +358,12 @@ EVIDENCE = st.one_of(
         finding=FINDINGS,
         reason=st.just("known mark"),
         claim=st.sampled_from(SourceClaim),
+    ),
+    st.builds(
+        VisibleMarkEvidence,
+        finding=FINDINGS,
+        reason=st.just("visible mark"),
+        claim=st.sampled_from([SourceClaim.FULLY_AI, SourceClaim.NO_CLAIM]),
     ),
     st.builds(
         RegistryEvidence,

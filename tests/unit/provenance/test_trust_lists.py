@@ -72,6 +72,20 @@ def test_pem_says_certificates_alone(pem):
     assert read_published_list(to_pem(found.certificates), name="again") == found
 
 
+def test_a_bundle_that_was_cut_short_is_refused(pem):
+    whole = pem + ThrowawayAuthority().root_pem
+    assert len(read_published_list(whole, name="a.pem").certificates) == 2
+    for cut in (whole[:-40], whole[: len(pem) + 80]):
+        with pytest.raises(ConfigError, match=r"a\.pem: 2 certificates begin, but 1 .* cut short"):
+            read_published_list(cut, name="a.pem")
+
+
+def test_what_is_said_of_no_certificate_names_no_address():
+    with pytest.raises(ConfigError) as caught:
+        read_published_list(b"hello", name="a.pem")
+    assert "http" not in str(caught.value)
+
+
 def test_certificates_that_were_taken_off_do_not_count(pem):
     gone = published_json(pem, status="http://c2pa.org/conformance/trust-list/untrusted")
     with pytest.raises(ConfigError, match=r"list\.json names no trusted certificate"):

@@ -1,0 +1,1 @@
+"""Marks that people see: agencies' names and translucent text repeated over a picture."""
