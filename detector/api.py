@@ -104,7 +104,13 @@ def _verify(opener: _Once[DetectorService], name: str, data: bytes, depth: Depth
     candidate = open_candidate(data, name=name, limits=service.limits)
     verdict = service.examine(candidate, depth=depth)
     VERDICTS.labels(verdict.origin.value, verdict.assurance.value).inc()
-    return view_verdict(verdict, file=name, sha256=candidate.sha256, error=candidate.decode_problem)
+    return view_verdict(
+        verdict,
+        file=name,
+        sha256=candidate.sha256,
+        error=candidate.decode_problem,
+        policy=service.policy,
+    )
 
 
 async def _read_upload(request: Request) -> tuple[str, bytes]:

@@ -92,7 +92,7 @@ from provenance.types.records import (
     SealedInputs,
 )
 from provenance.types.safety import SafetyPolicy, SafetyReport
-from provenance.types.verdicts import Assurance, Origin, Verdict
+from provenance.types.verdicts import Assurance, Contradiction, Origin, Statement, Verdict
 
 __all__ = [
     "KEY_PREFIX",
@@ -109,6 +109,7 @@ __all__ = [
     "BitArray",
     "Candidate",
     "Checkpoint",
+    "Contradiction",
     "Credential",
     "Delivery",
     "Embedding",
@@ -167,6 +168,7 @@ __all__ = [
     "SoftBinding",
     "SourceClaim",
     "SourceFailure",
+    "Statement",
     "Substitution",
     "Uint8Array",
     "Verdict",

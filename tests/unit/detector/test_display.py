@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from detector.display import show_answers
+from detector.policy import STANDARD
 from detector.schemas import VerdictView, view_verdict
 from provenance.types import (
     Assurance,
@@ -63,7 +64,7 @@ def verdict() -> Verdict:
 
 
 def view(**changes: Any) -> VerdictView:
-    return view_verdict(verdict(), file="a.png", sha256="0" * 64, **changes)
+    return view_verdict(verdict(), file="a.png", sha256="0" * 64, policy=STANDARD, **changes)
 
 
 def test_view_has_the_promised_fields_and_reads_back() -> None:
@@ -75,8 +76,13 @@ def test_view_has_the_promised_fields_and_reads_back() -> None:
         "assurance",
         "record_id",
         "evidence",
+        "means",
+        "does_not_mean",
         "reasons",
+        "contradictions",
         "policy_id",
+        "filter_action",
+        "filter_reason",
         "list_dates",
         "claimant",
         "error",
