@@ -48,7 +48,8 @@ def find_clashes(opinions: Sequence[Opinion]) -> tuple[Clash, ...]:
     anyone could add one to whitewash a picture. A mark without a key and a likely copy contradict
     no signed claim: both are unverified.
     """
-    found = [Clash((one,)) for one in opinions if one.origin is Origin.CONFLICTING]
+    transplants = [one for one in opinions if one.origin is Origin.CONFLICTING]
+    found = [Clash((one,)) for one in sorted(transplants, key=_strongest_first)]
     machine = tuple(o for o in opinions if o.origin in MACHINE)
     against = tuple(o for o in machine if o.rung >= Rung.UNSIGNED_LABEL)
     if not against:
@@ -117,8 +118,13 @@ def _describe_transplant(opinion: Opinion, evidence: Sequence[Evidence]) -> Cont
     )
 
 
+def _strongest_first(opinion: Opinion) -> tuple[int, str, str, str]:
+    item = opinion.evidence
+    return -opinion.rung, opinion.origin, item.reason, opinion.record_id or ""
+
+
 def _statements(opinions: Sequence[Opinion]) -> tuple[Statement, ...]:
-    ordered = sorted(opinions, key=lambda o: (-o.rung, o.origin, o.evidence.reason))
+    ordered = sorted(opinions, key=_strongest_first)
     return tuple(
         Statement(_SAYS[o.origin], o.evidence.source, o.rung.assurance, o.evidence.reason)
         for o in ordered

@@ -114,7 +114,8 @@ def _settle(opinions: Sequence[Opinion]) -> tuple[Origin, Sequence[Opinion]]:
 def _weight(opinion: Opinion) -> tuple[int, int, bool, str, str]:
     tier = _TIER_RANK[opinion.tier] if opinion.tier else -len(MatchTier)
     # At the same rung "edited" wins over "made": both say that a machine took part, and the
-    # weaker statement is true of either. The rest only makes the order of evidence irrelevant.
+    # weaker statement is true of either; so does "a person's work" over "a photograph". The rest
+    # only makes the order of evidence irrelevant.
     is_edited = opinion.origin is Origin.MACHINE_EDITED
     return opinion.rung, tier, is_edited, opinion.origin, opinion.record_id or ""
 

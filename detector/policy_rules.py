@@ -124,6 +124,7 @@ class Policy:
             means all. What names no program counts only where this is empty.
         ignore_tools: Programs whose unsigned labels and known marks decide nothing, lower case.
         filter: What a training set does.
+        digest: SHA-256 of all rules, in hex, cut; the same for the same rules however written.
     """
 
     name: str = "default"
@@ -137,15 +138,13 @@ class Policy:
     only_tools: frozenset[str] = frozenset()
     ignore_tools: frozenset[str] = frozenset()
     filter: FilterRules = field(default_factory=FilterRules)
+    digest: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "evidence", MappingProxyType(dict(self.evidence)))
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of all rules, in hex, cut; the same for the same rules however written."""
         text = json.dumps(list_rules(self), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_DIGITS]
+        digest = hashlib.sha256(text.encode()).hexdigest()[:DIGEST_DIGITS]
+        object.__setattr__(self, "digest", digest)
 
     @property
     def policy_id(self) -> str:
@@ -185,8 +184,9 @@ def weigh(evidence: Evidence, policy: Policy) -> Opinion | None:
     weight = _weight_of(opinion, policy)
     if weight is Weight.SHOWN:
         return None
-    if weight is Weight.HINT:
-        opinion = replace(opinion, rung=min(opinion.rung, Rung.UNSIGNED_LABEL))
+    if weight is Weight.HINT and opinion.rung > Rung.UNSIGNED_LABEL:
+        # Like any label: how sure a match was sets it above none.
+        opinion = replace(opinion, rung=Rung.UNSIGNED_LABEL, tier=None)
     if ASSURANCE_RANK[opinion.rung.assurance] < ASSURANCE_RANK[policy.weakest]:
         return None
     return opinion
