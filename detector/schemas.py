@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 # pydantic reads these annotations at run time.
 from detector.layers import describe_layers
-from detector.policy import Policy, choose_action
+from detector.policy import STANDARD, Policy, choose_action
 from provenance.types import (
     Assurance,
     BindingState,
@@ -35,6 +35,7 @@ from provenance.types import (
     Substitution,
     WatermarkEvidence,
 )
+from provenance.types.base import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -359,8 +360,8 @@ def view_verdict(
     *,
     file: str,
     sha256: str,
-    policy: Policy,
     error: str | None = None,
+    policy: Policy = STANDARD,
     disclosure: Disclosure = Disclosure.PUBLIC,
 ) -> VerdictView:
     """The JSON view of a verdict.
@@ -369,10 +370,15 @@ def view_verdict(
         verdict: What was decided.
         file: What the caller calls the file.
         sha256: Hex digest of its bytes.
-        policy: The one that decided.
         error: Why its pixels could not be decoded.
+        policy: The one that decided; it says what a training set does.
         disclosure: Whether private data is repeated.
+
+    Raises:
+        InputError: Another policy decided.
     """
+    decided_by = verdict.policy_id
+    require(decided_by == policy.policy_id, f"{decided_by} decided, not {policy.policy_id}")
     action, reason_code = choose_action(verdict, policy)
     return VerdictView(
         file=file,

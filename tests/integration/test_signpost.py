@@ -173,8 +173,7 @@ def test_a_signpost_alone_is_the_weakest_hint():
     assert choose_action(verdict, STANDARD)[0] is FilterAction.REVIEW
     assert "A watermark that anyone could copy" in verdict.reasons[0]
     assert any(f'"{REGISTRY}"' in reason for reason in verdict.reasons)
-    shown = view_verdict(verdict, file="a.jpg", sha256="0" * 64, policy=STANDARD)
-    shown = shown.model_dump(mode="json")
+    shown = view_verdict(verdict, file="a.jpg", sha256="0" * 64).model_dump(mode="json")
     assert shown["evidence"][1] == {
         "source": "signpost",
         "finding": "present",
