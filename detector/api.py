@@ -122,7 +122,13 @@ def _verify(opener: _Once[DetectorService], upload: _Upload, depth: Depth) -> Ve
     candidate = replace(candidate, sidecar=upload.sidecar)
     verdict = service.examine(candidate, depth=depth)
     VERDICTS.labels(verdict.origin.value, verdict.assurance.value).inc()
-    return view_verdict(verdict, file=name, sha256=candidate.sha256, error=candidate.decode_problem)
+    return view_verdict(
+        verdict,
+        file=name,
+        sha256=candidate.sha256,
+        error=candidate.decode_problem,
+        policy=service.policy,
+    )
 
 
 async def _read_upload(request: Request) -> _Upload:

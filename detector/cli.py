@@ -1,7 +1,6 @@
 """``countermark verify``, ``recover`` and ``filter``."""
 
 # Typer reads these annotations at run time, so nothing here is imported for typing alone.
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +18,15 @@ verify_app = typer.Typer()
 recover_app = typer.Typer()
 filter_app = typer.Typer()
 
+PolicyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        metavar="NAME|FILE",
+        help="default, strict, lenient, or one of your own.  [detector.policy]",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
@@ -63,11 +71,12 @@ def verify_command(
             help="Repeat prompts, names, serial numbers and positions that the file holds.",
         ),
     ] = False,
+    policy: PolicyOption = None,
 ) -> None:
     """Tell of pictures whether, and how surely, a machine made them."""
     from detector.schemas import Disclosure
     from detector.service import Depth
-    from detector.wiring import build_detector
+    from detector.wiring import build_detector, build_policy
     from provenance.cli import ExitCode, print_json
 
     wanted = _parse_origins(fail_on)
@@ -76,7 +85,12 @@ def verify_command(
             "it belongs to one picture; name one FILE", param_hint="--manifest"
         )
     settings = _load_settings(default_trust=not no_default_trust)
-    service = build_detector(settings, anchors=trust_anchors or (), tsa_anchors=tsa_anchors or ())
+    service = build_detector(
+        settings,
+        anchors=trust_anchors or (),
+        tsa_anchors=tsa_anchors or (),
+        policy=build_policy(settings, policy),
+    )
     depth = Depth.FAST if fast else Depth.THOROUGH
     disclosure = Disclosure.PRIVATE if include_private else Disclosure.PUBLIC
     answers = _verify_all(service, files, depth, disclosure, manifest=manifest, quiet=as_json)
@@ -132,6 +146,7 @@ def _verify_all(
                 file=str(path),
                 sha256=candidate.sha256,
                 error=candidate.decode_problem,
+                policy=service.policy,
                 disclosure=disclosure,
             )
             answers.append(view.model_dump(mode="json"))
@@ -217,6 +232,7 @@ def recover_command(
 
 
 def _recover(file: Path, out: Path) -> "Recovery":
+    from detector.policy_rules import STANDARD
     from detector.recovery import recover_file, recover_store
     from detector.wiring import build_context, build_detector
     from provenance.config import load_settings
@@ -224,7 +240,8 @@ def _recover(file: Path, out: Path) -> "Recovery":
     from provenance.imaging import open_candidate, read_file
 
     settings = load_settings()
-    service = build_detector(settings)
+    # Whose picture it is, is no matter of anybody's policy.
+    service = build_detector(settings, policy=STANDARD)
     data = read_file(file, limits=service.limits)
     candidate = open_candidate(data, name=str(file), limits=service.limits)
     if out.exists() and out.is_dir():
@@ -243,14 +260,6 @@ def _recover(file: Path, out: Path) -> "Recovery":
 # -- filter ------------------------------------------------------------------------------------
 
 
-class PolicyName(StrEnum):
-    """Names of `detector.policy.FilterPolicy`, without importing it for ``--help``."""
-
-    STRICT = "strict"
-    DEFAULT = "default"
-    LENIENT = "lenient"
-
-
 @filter_app.command("filter")
 def filter_command(
     folder: Annotated[
@@ -265,13 +274,7 @@ def filter_command(
             show_default=False,
         ),
     ],
-    policy: Annotated[
-        PolicyName,
-        typer.Option(
-            help="default drops what is machine-made, strict also what is doubtful, "
-            "lenient only what is registered or signed."
-        ),
-    ] = PolicyName.DEFAULT,
+    policy: PolicyOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was broken off.")
     ] = False,
@@ -285,9 +288,8 @@ def filter_command(
 
     from detector.display import progress_bar, show_report
     from detector.filter.run import DECISIONS, FolderFilter
-    from detector.policy import FilterPolicy
     from detector.service import Depth
-    from detector.wiring import build_detector
+    from detector.wiring import build_detector, build_policy
     from provenance.cli import print_json
     from provenance.config import load_settings
     from provenance.plugins import load_backend
@@ -296,9 +298,8 @@ def filter_command(
     # Thousands of pictures, most without a mark: a search in each would take hours.
     bulk = replace(settings, watermark=replace(settings.watermark, search="fast"))
     work = FolderFilter(
-        build_detector(bulk),
+        build_detector(bulk, policy=build_policy(settings, policy)),
         load_backend("countermark.filter_engines", settings.detector.filter_engine)(),
-        FilterPolicy(policy.value),
         Depth.FAST if fast else Depth.THOROUGH,
     )
     with progress_bar("filtering", quiet=as_json) as on_progress:

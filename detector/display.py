@@ -61,12 +61,34 @@ def _panel(answer: dict[str, Any]) -> Panel:
         for line in _facts(item):
             table.add_row("", _plain(line))
     table.add_row("", "")
-    first, *rest = _fresh_reasons(answer)
-    table.add_row("reasons", _plain(first))
-    for reason in rest:
-        table.add_row("", _plain(reason))
+    for one in answer["contradictions"]:
+        table.add_row("contradiction", _sides(one))
+    means, limit, *rest = _fresh_reasons(answer)
+    table.add_row("it means", _plain(means))
+    table.add_row("its limit", _plain(limit))
+    for index, reason in enumerate(rest):
+        table.add_row("" if index else "also", _plain(reason))
+    action = f"{answer['filter_action']} ({answer['filter_reason']})"
+    table.add_row("training set", f"{action} under policy {_plain(answer['policy_id'])}")
     table.add_row("trust lists", _plain(_dates(answer["list_dates"])))
     return Panel(table, title=_plain(answer["file"]), title_align="left")
+
+
+def _sides(contradiction: dict[str, Any]) -> Table:
+    """Both sides of a contradiction in two columns."""
+    table = Table(show_header=False, expand=True, show_lines=True)
+    table.add_column(ratio=1, overflow="fold")
+    table.add_column(ratio=1, overflow="fold")
+    table.add_row(*(_side(contradiction[name]) for name in ("left", "right")))
+    return table
+
+
+def _side(statements: list[dict[str, str]]) -> str:
+    return "\n".join(
+        f"[bold]{_plain(one['says'])}[/]\n{_plain(one['source'])}, {one['assurance']}: "
+        f"{_plain(one['reason'])}"
+        for one in statements
+    )
 
 
 def _dates(lists: dict[str, str]) -> str:

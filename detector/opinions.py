@@ -6,8 +6,8 @@ it has its place on the ladder.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, assert_never
 
 from provenance.types import (
@@ -33,7 +33,32 @@ from provenance.types import (
 if TYPE_CHECKING:
     from provenance.types import Evidence, ManifestReport, RecordId
 
-__all__ = ["CLAIMS", "MACHINE", "Opinion", "Rung", "form_opinion"]
+__all__ = ["CLAIMS", "MACHINE", "EvidenceKind", "Opinion", "Rung", "form_opinion"]
+
+
+class EvidenceKind(StrEnum):
+    """What a policy file can weigh by itself.
+
+    C2PA: credentials that came with the file. C2PA_RECOVERED: out of this registry. REGISTRY: a
+    registered picture, by its hash, a verified copy or a mark that its record confirms; also a
+    mark that its record disproves. WATERMARK: a mark under our key that no record confirms.
+    MAKER_SIGNATURE: a label that its maker signed outside C2PA. METADATA: a label that anyone can
+    write. LIKELY_COPY: a probable copy of a registered picture. KNOWN_WATERMARK, SIGNPOST: marks
+    that anyone can write. UNKEYED_WATERMARK: a mark of ours under no key. VISIBLE_MARK: letters
+    that anyone can draw.
+    """
+
+    C2PA = "c2pa"
+    C2PA_RECOVERED = "c2pa_recovered"
+    REGISTRY = "registry"
+    WATERMARK = "watermark"
+    MAKER_SIGNATURE = "maker_signature"
+    METADATA = "metadata"
+    LIKELY_COPY = "likely_copy"
+    KNOWN_WATERMARK = "known_watermark"
+    UNKEYED_WATERMARK = "unkeyed_watermark"
+    SIGNPOST = "signpost"
+    VISIBLE_MARK = "visible_mark"
 
 
 class Rung(IntEnum):
@@ -73,12 +98,16 @@ class Opinion:
     Attributes:
         origin: Never UNKNOWN; CONFLICTING for evidence that contradicts itself (a transplant).
         rung: Its place on the ladder.
+        kind: What a policy calls this evidence.
+        evidence: What says so.
         tier: For the registry, how sure the match is; ranks two hits of the same rung.
         record_id: The record behind it.
     """
 
     origin: Origin
     rung: Rung
+    kind: EvidenceKind
+    evidence: Evidence = field(repr=False)
     tier: MatchTier | None = None
     record_id: RecordId | None = None
 
@@ -134,7 +163,9 @@ def _of_manifest(evidence: ManifestEvidence) -> Opinion | None:
     origin = _origin_of_claim(report.claim)
     if origin is None:
         return None
-    return Opinion(origin, _rung_of_signature(report))
+    is_recovered = evidence.source == "c2pa_recovered"
+    kind = EvidenceKind.C2PA_RECOVERED if is_recovered else EvidenceKind.C2PA
+    return Opinion(origin, _rung_of_signature(report), kind, evidence)
 
 
 def _rung_of_signature(report: ManifestReport) -> Rung:
@@ -151,22 +182,27 @@ def _rung_of_signature(report: ManifestReport) -> Rung:
 def _of_watermark(evidence: WatermarkEvidence) -> Opinion | None:
     if evidence.finding is not Finding.PRESENT:
         return None
-    rung = Rung.UNKEYED_WATERMARK if evidence.key_id is None else Rung.UNCONFIRMED_MARK
-    return Opinion(Origin.MACHINE_MADE, rung)
+    if evidence.key_id is None:
+        kind, rung = EvidenceKind.UNKEYED_WATERMARK, Rung.UNKEYED_WATERMARK
+    else:
+        kind, rung = EvidenceKind.WATERMARK, Rung.UNCONFIRMED_MARK
+    return Opinion(Origin.MACHINE_MADE, rung, kind, evidence)
 
 
 def _of_signpost(evidence: SignpostEvidence) -> Opinion | None:
     """Worth what a known mark without a key is worth: it stands beside marks of generators."""
     if evidence.finding is not Finding.PRESENT:
         return None
-    return Opinion(Origin.MACHINE_MADE, Rung.UNKEYED_WATERMARK)
+    return Opinion(Origin.MACHINE_MADE, Rung.UNKEYED_WATERMARK, EvidenceKind.SIGNPOST, evidence)
 
 
 def _of_known_mark(evidence: KnownMarkEvidence) -> Opinion | None:
     if evidence.finding is not Finding.PRESENT:
         return None
     origin = _origin_of_claim(evidence.claim)
-    return None if origin is None else Opinion(origin, Rung.UNKEYED_WATERMARK)
+    if origin is None:
+        return None
+    return Opinion(origin, Rung.UNKEYED_WATERMARK, EvidenceKind.KNOWN_WATERMARK, evidence)
 
 
 def _of_visible_mark(evidence: VisibleMarkEvidence) -> Opinion | None:
@@ -174,7 +210,9 @@ def _of_visible_mark(evidence: VisibleMarkEvidence) -> Opinion | None:
     if evidence.finding is not Finding.PRESENT:
         return None
     origin = _origin_of_claim(evidence.claim)
-    return None if origin is None else Opinion(origin, Rung.VISIBLE_MARK)
+    if origin is None:
+        return None
+    return Opinion(origin, Rung.VISIBLE_MARK, EvidenceKind.VISIBLE_MARK, evidence)
 
 
 def _of_registry(evidence: RegistryEvidence) -> Opinion | None:
@@ -183,13 +221,23 @@ def _of_registry(evidence: RegistryEvidence) -> Opinion | None:
     rung = _rung_of_tier(evidence.tier)
     if rung is None:
         return None
+    kind = _KIND_OF_RUNG[rung]
     if evidence.revoked:
         # The operator took the record back, so it no longer proves anything.
         rung = min(rung, Rung.UNCONFIRMED_MARK)
-    if evidence.tier is MatchTier.TRANSPLANT:
-        return Opinion(Origin.CONFLICTING, rung, evidence.tier, evidence.record_id)
-    origin = _origin_of_kind(evidence.kind, evidence.claim)
-    return Opinion(origin, rung, evidence.tier, evidence.record_id)
+    origin = (
+        Origin.CONFLICTING
+        if evidence.tier is MatchTier.TRANSPLANT
+        else _origin_of_kind(evidence.kind, evidence.claim)
+    )
+    return Opinion(origin, rung, kind, evidence, evidence.tier, evidence.record_id)
+
+
+_KIND_OF_RUNG = {
+    Rung.REGISTRY: EvidenceKind.REGISTRY,
+    Rung.UNCONFIRMED_MARK: EvidenceKind.WATERMARK,
+    Rung.LIKELY_COPY: EvidenceKind.LIKELY_COPY,
+}
 
 
 def _rung_of_tier(tier: MatchTier) -> Rung | None:
@@ -229,5 +277,6 @@ def _of_metadata(evidence: MetadataEvidence) -> Opinion | None:
     origin = _origin_of_claim(evidence.claim)
     if origin is None:
         return None
-    rung = Rung.UNSIGNED_LABEL if evidence.signed_by is None else Rung.MAKER_SIGNATURE
-    return Opinion(origin, rung)
+    if evidence.signed_by is None:
+        return Opinion(origin, Rung.UNSIGNED_LABEL, EvidenceKind.METADATA, evidence)
+    return Opinion(origin, Rung.MAKER_SIGNATURE, EvidenceKind.MAKER_SIGNATURE, evidence)

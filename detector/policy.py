@@ -13,6 +13,8 @@ The rules, in the order in which they are tried:
    unsigned label it is shown and decides nothing.
 5. Without a deciding opinion the answer is unknown, never "fine".
 
+A policy (`detector.policy_rules`) says beforehand what each piece of evidence may count for.
+
 What does not contradict: an unsigned capture label against registered, signed or keyed evidence
 (anyone could add it to whitewash a picture), and a likely copy or an unkeyed watermark against a
 signed claim (both are statistical and unverified).
@@ -20,12 +22,12 @@ signed claim (both are statistical and unverified).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, assert_never
 
-from detector.opinions import CLAIMS, MACHINE, Opinion, Rung, form_opinion
+from detector.contradictions import describe_clash, find_clashes, is_unsigned_claim
+from detector.opinions import CLAIMS, MACHINE, Opinion, form_opinion
+from detector.policy_rules import ASSURANCE_RANK, STANDARD, Policy, weigh
 from detector.wording import explain
 from provenance.types import (
     Assurance,
@@ -34,43 +36,20 @@ from provenance.types import (
     MatchTier,
     Origin,
     RegistryEvidence,
+    SourceFailure,
     Verdict,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from provenance.types import Evidence, ManifestReport, RecordId
 
-__all__ = ["STANDARD", "FilterPolicy", "Policy", "choose_action", "decide"]
-
-_ASSURANCE_RANK = MappingProxyType({a: -i for i, a in enumerate(Assurance)})
-"""`Assurance` is written strongest first; higher number: stronger."""
+__all__ = ["STANDARD", "Policy", "choose_action", "decide"]
 
 _TIER_RANK = MappingProxyType({tier: -i for i, tier in enumerate(MatchTier)})
 
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How evidence is weighed; an argument, so that a verdict can be computed again.
-
-    Attributes:
-        name: Part of the policy id that every verdict carries.
-        version: Raised whenever the same evidence would give another verdict.
-        weakest: Weakest assurance that may decide; HINT lets unsigned labels decide, a forensic
-            reader may ask for SIGNED_UNLISTED or better. Weaker evidence is shown all the same.
-    """
-
-    name: str = "ladder"
-    version: int = 1
-    weakest: Assurance = Assurance.HINT
-
-    @property
-    def policy_id(self) -> str:
-        return f"{self.name}-{self.version}/{self.weakest}"
-
-
-STANDARD = Policy()
+_SEVERITY = MappingProxyType({FilterAction.KEEP: 0, FilterAction.REVIEW: 1, FilterAction.DROP: 2})
 
 
 def decide(evidence: Sequence[Evidence], policy: Policy, list_dates: Mapping[str, str]) -> Verdict:
@@ -81,30 +60,34 @@ def decide(evidence: Sequence[Evidence], policy: Policy, list_dates: Mapping[str
         policy: How to weigh it.
         list_dates: Date of each trust list in force, ISO 8601 by list name.
     """
-    opinions = [
-        opinion
-        for item in evidence
-        if (opinion := form_opinion(item)) is not None and _counts(opinion, policy)
-    ]
+    opinions = _weigh_all(evidence, policy)
+    clashes = find_clashes(opinions)
     origin, deciding = _settle(opinions)
+    if clashes:
+        origin, deciding = Origin.CONFLICTING, [o for clash in clashes for o in clash.opinions]
     lead = max(deciding, key=_assurance_then_weight, default=None)
     return Verdict(
         origin=origin,
         assurance=Assurance.NONE if lead is None else lead.rung.assurance,
         record_id=_record_behind(origin, opinions),
         evidence=tuple(evidence),
-        reasons=explain(origin, None if lead is None else lead.rung, evidence),
+        reasons=explain(origin, lead, evidence, tuple(_tell_policy(evidence, policy))),
         policy_id=policy.policy_id,
         list_dates=list_dates,
-        claimant=_claimant(origin, evidence),
+        claimant=_claimant(origin, opinions),
+        contradictions=tuple(describe_clash(clash, evidence) for clash in clashes),
     )
 
 
-def _claimant(origin: Origin, evidence: Sequence[Evidence]) -> str | None:
+def _weigh_all(evidence: Sequence[Evidence], policy: Policy) -> list[Opinion]:
+    return [o for item in evidence if (o := weigh(item, policy)) is not None]
+
+
+def _claimant(origin: Origin, opinions: Sequence[Opinion]) -> str | None:
     """Who claims what the verdict repeats; only of evidence that says just that."""
     if origin not in CLAIMS:
         return None
-    agreeing = [e for e in evidence if (o := form_opinion(e)) and o.origin is origin]
+    agreeing = [o.evidence for o in opinions if o.origin is origin]
     for item in agreeing:
         if isinstance(item, RegistryEvidence) and item.claimant is not None:
             return item.claimant
@@ -119,16 +102,9 @@ def _is_own_statement(report: ManifestReport) -> bool:
     return (report.claim_path or "").startswith(f"{report.manifest_label}:")
 
 
-def _counts(opinion: Opinion, policy: Policy) -> bool:
-    return _ASSURANCE_RANK[opinion.rung.assurance] >= _ASSURANCE_RANK[policy.weakest]
-
-
 def _settle(opinions: Sequence[Opinion]) -> tuple[Origin, Sequence[Opinion]]:
-    """The origin, and the opinions that stand for it."""
-    conflict = _contradiction(opinions)
-    if conflict:
-        return Origin.CONFLICTING, conflict
-    weighty = [o for o in opinions if o.origin in MACHINE or not _is_unsigned_claim(o)]
+    """The origin, and the opinions that stand for it, where nothing contradicts."""
+    weighty = [o for o in opinions if not is_unsigned_claim(o)]
     if not weighty:
         return Origin.UNKNOWN, ()
     best = max(weighty, key=_weight)
@@ -138,33 +114,14 @@ def _settle(opinions: Sequence[Opinion]) -> tuple[Origin, Sequence[Opinion]]:
 def _weight(opinion: Opinion) -> tuple[int, int, bool, str, str]:
     tier = _TIER_RANK[opinion.tier] if opinion.tier else -len(MatchTier)
     # At the same rung "edited" wins over "made": both say that a machine took part, and the
-    # weaker statement is true of either. The rest only makes the order of evidence irrelevant.
+    # weaker statement is true of either; so does "a person's work" over "a photograph". The rest
+    # only makes the order of evidence irrelevant.
     is_edited = opinion.origin is Origin.MACHINE_EDITED
     return opinion.rung, tier, is_edited, opinion.origin, opinion.record_id or ""
 
 
 def _assurance_then_weight(opinion: Opinion) -> tuple[int, tuple[int, int, bool, str, str]]:
-    return _ASSURANCE_RANK[opinion.rung.assurance], _weight(opinion)
-
-
-def _contradiction(opinions: Sequence[Opinion]) -> Sequence[Opinion]:
-    """The opinions that contradict each other; empty when none do."""
-    transplants = [o for o in opinions if o.origin is Origin.CONFLICTING]
-    if transplants:
-        return transplants
-    machine = [o for o in opinions if o.origin in MACHINE]
-    vouched = [o for o in opinions if o.origin in CLAIMS and not _is_unsigned_claim(o)]
-    against = [o for o in machine if o.rung >= Rung.UNSIGNED_LABEL]
-    if vouched and against:
-        return [*vouched, *against]
-    labels = [o for o in opinions if _is_unsigned_claim(o)]
-    if labels and machine and max(o.rung for o in machine) is Rung.UNSIGNED_LABEL:
-        return [*labels, *machine]
-    return ()
-
-
-def _is_unsigned_claim(opinion: Opinion) -> bool:
-    return opinion.origin in CLAIMS and opinion.rung < Rung.UNLISTED_SIGNATURE
+    return ASSURANCE_RANK[opinion.rung.assurance], _weight(opinion)
 
 
 def _record_behind(origin: Origin, opinions: Sequence[Opinion]) -> RecordId | None:
@@ -185,54 +142,43 @@ def _same_side(one: Origin, other: Origin) -> bool:
     return one is other or {one, other} <= MACHINE
 
 
+def _tell_policy(evidence: Sequence[Evidence], policy: Policy) -> Iterator[str]:
+    """A sentence for each kind of evidence that the policy lets count for less than it could."""
+    for item in evidence:
+        free, weighed = form_opinion(item), weigh(item, policy)
+        if free is None:
+            continue
+        if weighed is None:
+            yield f'By the policy "{policy.name}", what "{free.kind}" says here decides nothing.'
+        elif weighed.rung < free.rung:
+            yield f'By the policy "{policy.name}", what "{free.kind}" says here is a mere hint.'
+
+
 # -- filter ------------------------------------------------------------------------------------
 
 
-class FilterPolicy(StrEnum):
-    """What a training set does with verdicts.
-
-    DEFAULT: drops what is machine-made or machine-edited at any assurance, except where an
-    unkeyed watermark or a visible mark is the only evidence (review); reviews what conflicts or
-    cannot be read; keeps unknown pictures and signed claims. STRICT: drops what DEFAULT reviews.
-    LENIENT: drops only what is registered or signed.
-    """
-
-    STRICT = "strict"
-    DEFAULT = "default"
-    LENIENT = "lenient"
-
-
-def choose_action(verdict: Verdict, policy: FilterPolicy) -> tuple[FilterAction, str]:
-    """What to do with a sample, and a short stable reason code for counting.
-
-    The verdict of a picture that did not decode and whose manifest and metadata decided nothing
-    says "unknown" like any other; the caller, who knows, decides on that one (see
-    `detector.filter.run`).
-    """
-    code = f"{verdict.origin}.{verdict.assurance}"
+def choose_action(verdict: Verdict, policy: Policy) -> tuple[FilterAction, str]:
+    """What to do with a sample under `policy`, and a short stable reason code for counting."""
+    rules, code = policy.filter, f"{verdict.origin}.{verdict.assurance}"
     match verdict.origin:
-        case Origin.UNKNOWN | Origin.HUMAN_CLAIMED | Origin.CAPTURE_CLAIMED:
-            return FilterAction.KEEP, code
-        case Origin.CONFLICTING:
-            return review_or_drop(policy), code
+        case Origin.UNKNOWN:
+            if any(isinstance(e, SourceFailure) and e.source == "pixels" for e in verdict.evidence):
+                # Neither its pixels nor anything around them said a word.
+                return rules.unreadable, "unreadable"
+            return rules.unknown, code
         case Origin.MACHINE_MADE | Origin.MACHINE_EDITED:
-            return _for_machine(verdict, policy, code)
+            if verdict.assurance is Assurance.HINT:
+                return _for_hint(verdict, policy, code)
+            return rules.actions[verdict.origin, verdict.assurance], code
+        case Origin.HUMAN_CLAIMED | Origin.CAPTURE_CLAIMED | Origin.CONFLICTING:
+            return rules.actions[verdict.origin, verdict.assurance], code
         case _:
             assert_never(verdict.origin)
 
 
-def review_or_drop(policy: FilterPolicy) -> FilterAction:
-    """What becomes of a sample that a person should look at."""
-    return FilterAction.DROP if policy is FilterPolicy.STRICT else FilterAction.REVIEW
-
-
-def _for_machine(verdict: Verdict, policy: FilterPolicy, code: str) -> tuple[FilterAction, str]:
-    if verdict.assurance is not Assurance.HINT:
-        return FilterAction.DROP, code
-    if policy is FilterPolicy.LENIENT:
-        return FilterAction.KEEP, code
-    rungs = [o.rung for item in verdict.evidence if (o := form_opinion(item)) is not None]
-    best = max(rungs, default=Rung.UNKEYED_WATERMARK)
-    if best in (Rung.UNKEYED_WATERMARK, Rung.VISIBLE_MARK):
-        return review_or_drop(policy), f"{code}.{best.name.lower()}"
-    return FilterAction.DROP, code
+def _for_hint(verdict: Verdict, policy: Policy, code: str) -> tuple[FilterAction, str]:
+    rules = policy.filter
+    speaking = [o for o in _weigh_all(verdict.evidence, policy) if o.origin in MACHINE]
+    ranked = sorted(speaking, key=_weight, reverse=True)
+    found = [(rules.hints[verdict.origin, o.kind], f"{code}.{o.kind}") for o in ranked]
+    return max(found, key=lambda one: _SEVERITY[one[0]], default=(rules.unreadable, code))

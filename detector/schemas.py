@@ -9,10 +9,12 @@ from pydantic import BaseModel, ConfigDict
 
 # pydantic reads these annotations at run time.
 from detector.layers import describe_layers
+from detector.policy import STANDARD, Policy, choose_action
 from provenance.types import (
     Assurance,
     BindingState,
     Credential,
+    FilterAction,
     Finding,
     History,
     Integrity,
@@ -34,6 +36,7 @@ from provenance.types import (
     VisibleMarkEvidence,
     WatermarkEvidence,
 )
+from provenance.types.base import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -269,6 +272,22 @@ EvidenceView = (
 )
 
 
+class StatementView(_View):
+    """What one piece of evidence says; see `provenance.types.Statement`."""
+
+    says: str
+    source: str
+    assurance: Assurance
+    reason: str
+
+
+class ContradictionView(_View):
+    """Two sides of which at most one is true; see `provenance.types.Contradiction`."""
+
+    left: tuple[StatementView, ...]
+    right: tuple[StatementView, ...]
+
+
 VERDICT_EXAMPLE: JsonDict = {
     "file": "house.png",
     "sha256": "6f1d3c" + 58 * "0",
@@ -291,8 +310,17 @@ VERDICT_EXAMPLE: JsonDict = {
             "revoked": False,
         }
     ],
-    "reasons": ["A machine made it: exactly this file is registered here."],
-    "policy_id": "default",
+    "means": "This service's own registry says that a machine made this picture.",
+    "does_not_mean": "It does not say who published it or whether what it shows is true.",
+    "reasons": [
+        "This service's own registry says that a machine made this picture.",
+        "It does not say who published it or whether what it shows is true.",
+        "exactly this file is registered here",
+    ],
+    "contradictions": [],
+    "policy_id": "default-1/0123456789abcdef",
+    "filter_action": "drop",
+    "filter_reason": "machine_made.registered",
     "list_dates": {"C2PA trust list": "2026-08-05", "C2PA TSA trust list": "2026-08-05"},
     "claimant": None,
     "error": None,
@@ -309,8 +337,13 @@ class VerdictView(_View):
         assurance: The highest rung that decided.
         record_id: Set whenever a record stands behind the answer.
         evidence: All of it, also what did not decide.
-        reasons: Plain sentences: what it is, and what it does not mean.
-        policy_id: Name, version and threshold of the policy.
+        means: The answer in a sentence.
+        does_not_mean: Its limit in a sentence.
+        reasons: Those two, and then every other sentence that the evidence calls for.
+        contradictions: Each side by side, where the origin is conflicting; else empty.
+        policy_id: Name, version of the rules and digest of the policy.
+        filter_action: What a training set does with the file under that policy.
+        filter_reason: Why: a short stable code.
         list_dates: Date of each trust list used.
         claimant: Who signed the claim that `origin` names, where that is known.
         error: Why the pixels could not be decoded; null when they could.
@@ -326,8 +359,13 @@ class VerdictView(_View):
     assurance: Assurance
     record_id: str | None
     evidence: tuple[EvidenceView, ...]
+    means: str
+    does_not_mean: str
     reasons: tuple[str, ...]
+    contradictions: tuple[ContradictionView, ...]
     policy_id: str
+    filter_action: FilterAction
+    filter_reason: str
     list_dates: dict[str, str]
     claimant: str | None = None
     error: str | None = None
@@ -339,6 +377,7 @@ def view_verdict(
     file: str,
     sha256: str,
     error: str | None = None,
+    policy: Policy = STANDARD,
     disclosure: Disclosure = Disclosure.PUBLIC,
 ) -> VerdictView:
     """The JSON view of a verdict.
@@ -348,8 +387,15 @@ def view_verdict(
         file: What the caller calls the file.
         sha256: Hex digest of its bytes.
         error: Why its pixels could not be decoded.
+        policy: The one that decided; it says what a training set does.
         disclosure: Whether private data is repeated.
+
+    Raises:
+        InputError: Another policy decided.
     """
+    decided_by = verdict.policy_id
+    require(decided_by == policy.policy_id, f"{decided_by} decided, not {policy.policy_id}")
+    action, reason_code = choose_action(verdict, policy)
     return VerdictView(
         file=file,
         sha256=sha256,
@@ -357,8 +403,16 @@ def view_verdict(
         assurance=verdict.assurance,
         record_id=verdict.record_id,
         evidence=tuple(_view_evidence(item, disclosure) for item in verdict.evidence),
+        means=verdict.reasons[0],
+        does_not_mean=verdict.reasons[1],
         reasons=verdict.reasons,
+        contradictions=tuple(
+            ContradictionView.model_validate(one, from_attributes=True)
+            for one in verdict.contradictions
+        ),
         policy_id=verdict.policy_id,
+        filter_action=action,
+        filter_reason=reason_code,
         list_dates=dict(verdict.list_dates),
         claimant=verdict.claimant,
         error=error,

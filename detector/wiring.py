@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from detector.evidence.context import SourceContext
 from detector.joining import RegistryJoin
+from detector.policy_file import load_policy
+from detector.policy_rules import STANDARD
 from detector.service import Depth, DetectorService
 from provenance.fingerprint.wiring import build_embedder, build_hasher
 from provenance.imaging import ImageLimits
@@ -22,10 +24,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from detector.attest import Attester
+    from detector.policy_rules import Policy
     from provenance.config import Settings
     from provenance.interfaces import EvidenceSource, RecordStore
 
-__all__ = ["build_attester", "build_context", "build_detector", "image_limits"]
+__all__ = ["build_attester", "build_context", "build_detector", "build_policy", "image_limits"]
 
 SOURCES = "countermark.evidence_sources"
 
@@ -52,6 +55,7 @@ def build_detector(
     *,
     anchors: Sequence[Path] = (),
     tsa_anchors: Sequence[Path] = (),
+    policy: Policy | None = None,
 ) -> DetectorService:
     """The reader path of a deployment.
 
@@ -59,10 +63,14 @@ def build_detector(
         settings: Of the deployment.
         anchors: Further PEM files of manifest roots.
         tsa_anchors: Further PEM files of time-stamp roots.
+        policy: How evidence is weighed; None means the one that the settings name.
 
     Raises:
-        ConfigError: A trust anchor file is missing or unusable, or a source is unknown.
+        ConfigError: A trust anchor file or the policy is missing or unusable, or a source is
+            unknown.
     """
+    if policy is None:
+        policy = build_policy(settings)
     context = build_context(settings, anchors=anchors, tsa_anchors=tsa_anchors)
     sources: list[EvidenceSource] = [
         load_backend(SOURCES, name)(context) for name in settings.detector.sources
@@ -70,10 +78,20 @@ def build_detector(
     return DetectorService(
         sources,
         join=RegistryJoin(context.store, context.hasher, context.trust),
+        policy=policy,
         list_dates=context.trust.list_dates,
         limits=image_limits(settings),
         time_budget_s=settings.detector.time_budget_s,
     )
+
+
+def build_policy(settings: Settings, named: str | None = None) -> Policy:
+    """The policy of that name or in that file; None means the one that the settings name.
+
+    Raises:
+        ConfigError: There is none, or it is defective.
+    """
+    return load_policy(named or settings.detector.policy, settings.policies_folder)
 
 
 def build_attester(settings: Settings) -> Attester:
@@ -98,7 +116,8 @@ def build_attester(settings: Settings) -> Attester:
     options = settings.manifest
     signer = build_manifest_signer(settings)
     return Attester(
-        detector=build_detector(reading),
+        # What may be claimed is no matter of anybody's policy.
+        detector=build_detector(reading, policy=STANDARD),
         open_store=partial(open_registry, settings),
         hasher=build_hasher(settings),
         embedder=build_embedder(settings),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from detector.opinions import CLAIMS, Rung
+from detector.opinions import CLAIMS, EvidenceKind, Rung
 from provenance.types import (
     Finding,
     History,
@@ -29,20 +29,24 @@ from provenance.types import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from detector.opinions import Opinion
     from provenance.types import Evidence, ManifestReport
 
 __all__ = ["explain"]
 
 
-def explain(origin: Origin, lead: Rung | None, evidence: Sequence[Evidence]) -> tuple[str, ...]:
-    """Reasons for a verdict, most important first.
+def explain(
+    origin: Origin, lead: Opinion | None, evidence: Sequence[Evidence], by_policy: Sequence[str]
+) -> tuple[str, ...]:
+    """Reasons for a verdict: what it means, what it does not mean, then all else.
 
     Args:
         origin: What was decided.
-        lead: Rung with the best assurance of those that decided; None when nothing did.
+        lead: That with the best assurance of those that decided; None when nothing did.
         evidence: All of it.
+        by_policy: What the policy made of some of it.
     """
-    sentences = [_headline(origin, lead), _limit(origin, lead)]
+    sentences = [_headline(origin, lead), _limit(origin, lead), *by_policy]
     sentences += [item.reason for item in evidence if item.finding is Finding.PRESENT]
     sentences += [remark for item in evidence for remark in _remarks(item)]
     return tuple(dict.fromkeys(sentences))
@@ -56,13 +60,13 @@ _STATEMENT = {
 }
 
 
-def _headline(origin: Origin, lead: Rung | None) -> str:
+def _headline(origin: Origin, lead: Opinion | None) -> str:
     if origin is Origin.UNKNOWN or lead is None:
         return "No evidence here decides how this picture was made."
     if origin is Origin.CONFLICTING:
         return "The evidence contradicts itself, so neither side is taken as true."
     statement = _STATEMENT[origin]
-    match lead:
+    match lead.rung:
         case Rung.REGISTRY if origin in CLAIMS:
             return f"A signed claim in this service's own registry says that {statement}."
         case Rung.REGISTRY:
@@ -73,11 +77,15 @@ def _headline(origin: Origin, lead: Rung | None) -> str:
             return f"The maker's own signature over these pixels says that {statement}."
         case Rung.UNLISTED_SIGNATURE:
             return f"An intact signature that no trust list covers says that {statement}."
+        case Rung.UNCONFIRMED_MARK if lead.kind is EvidenceKind.REGISTRY:
+            return f"A record that this registry's operator revoked says that {statement}."
         case Rung.UNCONFIRMED_MARK:
             return (
                 f"A watermark under this service's key says that {statement}, but no record of "
                 "this registry confirms it."
             )
+        case Rung.UNSIGNED_LABEL if lead.kind is not EvidenceKind.METADATA:
+            return f"Evidence that counts here for no more than a label says that {statement}."
         case Rung.UNSIGNED_LABEL:
             return f"An unsigned label in the file says that {statement}."
         case Rung.LIKELY_COPY:
@@ -88,7 +96,7 @@ def _headline(origin: Origin, lead: Rung | None) -> str:
             return f"A visible mark, garbled as generators paint them, hints that {statement}."
 
 
-def _limit(origin: Origin, lead: Rung | None) -> str:
+def _limit(origin: Origin, lead: Opinion | None) -> str:
     if origin is Origin.UNKNOWN or lead is None:
         return (
             "This does not mean that a person made it: most machine-made pictures lose or never "
@@ -97,10 +105,25 @@ def _limit(origin: Origin, lead: Rung | None) -> str:
     if origin is Origin.CONFLICTING:
         return "It does not say which side is wrong; a person should look at the evidence."
     if origin in CLAIMS:
+        return _limit_of_claim(lead.rung)
+    limit = _limit_of_machine(lead)
+    if origin is Origin.MACHINE_EDITED:
+        limit += " How large the machine's part is, it does not say."
+    return limit
+
+
+def _limit_of_claim(lead: Rung) -> str:
+    if lead is Rung.UNLISTED_SIGNATURE:
         return (
-            "This is a signed claim, not proof: a signature shows who says so, not that it is so."
+            "This is a claim, not proof: the bytes are unchanged since signing, but the "
+            "certificate is expired or one that anybody can make, so it does not even show who "
+            "says so."
         )
-    match lead:
+    return "This is a signed claim, not proof: a signature shows who says so, not that it is so."
+
+
+def _limit_of_machine(lead: Opinion) -> str:
+    match lead.rung:
         case Rung.REGISTRY:
             return "It does not say who published it or whether what it shows is true."
         case Rung.TRUSTED_SIGNATURE | Rung.MAKER_SIGNATURE:
@@ -110,6 +133,12 @@ def _limit(origin: Origin, lead: Rung | None) -> str:
                 "The bytes are unchanged since signing, but the certificate behind that statement "
                 "is expired or one that anybody can make: no name is shown as its author."
             )
+        case Rung.UNCONFIRMED_MARK if lead.kind is EvidenceKind.REGISTRY:
+            return "What was taken back proves nothing any more: it is a hint, not proof."
+        case Rung.UNCONFIRMED_MARK:
+            return "Such a mark can be copied from another picture: it is a hint, not proof."
+        case Rung.LIKELY_COPY:
+            return "Nobody checked that it is the same picture: it is a hint, not proof."
         case _:
             return "Anyone can write, copy or remove this: it is a hint, not proof."
 

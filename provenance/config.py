@@ -214,6 +214,9 @@ class DetectorSettings:
     Attributes:
         sources: Entry points of ``countermark.evidence_sources``, cheapest first.
         filter_engine: Entry point of ``countermark.filter_engines``.
+        policy: What may decide, and what a training set does with the answer: ``default``,
+            ``strict``, ``lenient``, the name of a file in ``policies/`` of the home folder, or the
+            path of a TOML file.
         time_budget_s: For the thorough sources together, per picture, seconds, above 0 to a year.
         trust_anchors: PEM files of further manifest roots.
         tsa_anchors: PEM files of further time-stamp roots.
@@ -235,6 +238,7 @@ class DetectorSettings:
         "embedding",
     )
     filter_engine: str = "local"
+    policy: str = "default"
     time_budget_s: Annotated[float, Range(0, YEAR_S, excluded=0)] = 10.0
     trust_anchors: tuple[str, ...] = ()
     tsa_anchors: tuple[str, ...] = ()
@@ -348,6 +352,11 @@ class Settings:
     def trust_folder(self) -> Path:
         """Trust lists that ``countermark trust`` installed."""
         return self.home / "trust"
+
+    @property
+    def policies_folder(self) -> Path:
+        """Policies of this installation's own, as TOML files."""
+        return self.home / "policies"
 
     @property
     def dev_root_file(self) -> Path:

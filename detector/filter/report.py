@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from detector.policy_rules import Policy
+
 __all__ = ["FilterReport", "summarise", "write_decisions"]
 
 
@@ -22,8 +24,8 @@ class FilterReport:
     """Counts of a whole run, resumed parts included.
 
     Attributes:
-        policy: Filter policy.
-        policy_ids: Verdict policies that decided; more than one after an upgrade in the middle.
+        policy: Name of the policy.
+        policy_ids: Ids in the verdicts; more than one after an upgrade in the middle.
         list_dates: Date of each trust list used by this run.
         samples: Number of samples.
         actions: Number of samples by action.
@@ -38,12 +40,14 @@ class FilterReport:
     reasons: Mapping[str, int]
 
 
-def summarise(rows: Sequence[Row], *, policy: str, list_dates: Mapping[str, str]) -> FilterReport:
+def summarise(
+    rows: Sequence[Row], *, policy: Policy, list_dates: Mapping[str, str]
+) -> FilterReport:
     """Counts the rows of a run."""
     actions = Counter(row.action for row in rows)
     reasons = Counter(row.reason_code for row in rows)
     return FilterReport(
-        policy=policy,
+        policy=policy.name,
         policy_ids=tuple(sorted({row.policy_id for row in rows if row.policy_id})),
         list_dates=dict(list_dates),
         samples=len(rows),
@@ -52,7 +56,7 @@ def summarise(rows: Sequence[Row], *, policy: str, list_dates: Mapping[str, str]
     )
 
 
-def write_decisions(rows: Sequence[Row], path: Path, *, policy: str) -> None:
+def write_decisions(rows: Sequence[Row], path: Path, *, policy: Policy) -> None:
     """Writes the decisions table as Parquet, whole or not at all, sorted by key.
 
     Raises:
@@ -65,7 +69,10 @@ def write_decisions(rows: Sequence[Row], path: Path, *, policy: str) -> None:
     ordered = sorted(rows, key=lambda row: row.key)
     schema = pa.schema(
         [(one.name, pa.string()) for one in fields(Row)],
-        metadata={"countermark.filter_policy": policy},
+        metadata={
+            "countermark.filter_policy": policy.name,
+            "countermark.policy_id": policy.policy_id,
+        },
     )
     table = pa.Table.from_pylist([asdict(row) for row in ordered], schema=schema)
     buffer = io.BytesIO()

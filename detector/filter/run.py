@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from detector.filter.journal import Journal
 from detector.filter.report import FilterReport, summarise, write_decisions
 from detector.filter.shards.folder import check_folders, key_of, list_samples
-from detector.policy import FilterPolicy, choose_action, review_or_drop
+from detector.policy import choose_action
 from detector.service import Depth
 from provenance.errors import (
     ImageTooLargeError,
@@ -43,15 +43,13 @@ class FolderFilter:
     """Filters one folder into another.
 
     Attributes:
-        service: The reader path.
+        service: The reader path; its policy says what is dropped, too.
         engine: Where decisions run.
-        policy: What is dropped.
         depth: How hard to look at each sample.
     """
 
     service: DetectorService
     engine: FilterEngine
-    policy: FilterPolicy = FilterPolicy.DEFAULT
     depth: Depth = Depth.THOROUGH
 
     def start(
@@ -102,15 +100,16 @@ class FolderFilter:
     ) -> FilterReport:
         # F1: the samples, so that progress has an end.
         paths = list(list_samples(folder))
-        header = {"folder": str(folder.resolve()), "policy": self.policy.value}
+        policy = self.service.policy
+        header = {"folder": str(folder.resolve()), "policy": f"{policy.name}/{policy.digest}"}
         with Journal(out / JOURNAL, header) as journal:
             left = [path for path in paths if key_of(path, folder) not in journal.rows]
             on_progress(len(paths) - len(left), len(paths))
             self._decide_all(left, folder, out, journal, on_progress)
             rows = [*journal.rows.values()]
         # F4
-        write_decisions(rows, out / DECISIONS, policy=self.policy.value)
-        return summarise(rows, policy=self.policy.value, list_dates=self.service.list_dates)
+        write_decisions(rows, out / DECISIONS, policy=policy)
+        return summarise(rows, policy=policy, list_dates=self.service.list_dates)
 
     def _decide_all(
         self,
@@ -142,15 +141,15 @@ class FolderFilter:
         except InputError as error:
             return self._unread(key, "unreadable", error)
         verdict = self.service.examine(candidate, depth=self.depth)
-        action, reason_code = choose_action(verdict, self.policy)
-        detail = verdict.reasons[0]
-        if candidate.raster is None and verdict.origin is Origin.UNKNOWN:
-            action, reason_code = review_or_drop(self.policy), "unreadable"
-            detail = candidate.decode_problem or detail
+        action, reason_code = choose_action(verdict, self.service.policy)
+        undecided = verdict.origin is Origin.UNKNOWN
+        detail = (candidate.decode_problem if undecided else None) or verdict.reasons[0]
         return FilterDecision(key, action, reason_code, verdict, detail, candidate.sha256)
 
     def _unread(self, key: str, reason_code: str, error: InputError) -> FilterDecision:
-        return FilterDecision(key, review_or_drop(self.policy), reason_code, None, str(error))
+        return FilterDecision(
+            key, self.service.policy.filter.unreadable, reason_code, None, str(error)
+        )
 
     def _copy(
         self, path: Path, folder: Path, out: Path, decision: FilterDecision

@@ -94,7 +94,7 @@ from provenance.types.records import (
     SealedInputs,
 )
 from provenance.types.safety import SafetyPolicy, SafetyReport
-from provenance.types.verdicts import Assurance, Origin, Verdict
+from provenance.types.verdicts import Assurance, Contradiction, Origin, Statement, Verdict
 
 __all__ = [
     "KEY_PREFIX",
@@ -111,6 +111,7 @@ __all__ = [
     "BitArray",
     "Candidate",
     "Checkpoint",
+    "Contradiction",
     "Credential",
     "Delivery",
     "Embedding",
@@ -170,6 +171,7 @@ __all__ = [
     "SoftBinding",
     "SourceClaim",
     "SourceFailure",
+    "Statement",
     "Substitution",
     "Uint8Array",
     "Verdict",

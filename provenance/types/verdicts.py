@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from provenance.types.evidence import Evidence
 
-__all__ = ["Assurance", "Origin", "Verdict"]
+__all__ = ["Assurance", "Contradiction", "Origin", "Statement", "Verdict"]
 
 
 class Origin(StrEnum):
@@ -39,6 +39,39 @@ class Assurance(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Statement:
+    """What one piece of evidence says, on one side of a contradiction.
+
+    Attributes:
+        says: In plain words.
+        source: Which source found it.
+        assurance: How strong it is.
+        reason: The evidence's own sentence.
+    """
+
+    says: str
+    source: str
+    assurance: Assurance
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Two sides of which at most one is true, the strongest statement of each first.
+
+    Attributes:
+        left: That a machine took part; of a transplant, what the mark says.
+        right: That a person or a camera made it; of a transplant, what the registry says.
+    """
+
+    left: tuple[Statement, ...]
+    right: tuple[Statement, ...]
+
+    def __post_init__(self) -> None:
+        require(bool(self.left and self.right), "a contradiction has two sides")
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer of the reader path: a pure function of evidence and policy (R4).
 
@@ -47,11 +80,13 @@ class Verdict:
         assurance: The highest rung that decided.
         record_id: Set whenever a record stands behind the answer.
         evidence: All of it, also what did not decide.
-        reasons: Plain sentences: what it is, and what it does not mean.
-        policy_id: Name and version of the policy.
+        reasons: Plain sentences: first what it means, second what it does not mean, then the
+            rest.
+        policy_id: Name, version of the rules and digest of the policy.
         list_dates: Date of each trust list used, ISO 8601 by list name.
         claimant: Who signed the claim that the origin names: as this registry recorded it, or as
             a trusted certificate says; None where neither does.
+        contradictions: Side by side, where the origin is CONFLICTING; else empty.
     """
 
     origin: Origin
@@ -62,6 +97,7 @@ class Verdict:
     policy_id: str
     list_dates: Mapping[str, str] = field(default_factory=dict)
     claimant: str | None = None
+    contradictions: tuple[Contradiction, ...] = ()
 
     def __post_init__(self) -> None:
         bare = self.origin is Origin.UNKNOWN
@@ -69,5 +105,10 @@ class Verdict:
             bare == (self.assurance is Assurance.NONE),
             f"origin {self.origin} does not go with assurance {self.assurance}",
         )
-        require(bool(self.reasons), "a verdict gives at least one reason")
+        agrees = self.origin is not Origin.CONFLICTING
+        require(
+            not (agrees and self.contradictions),
+            f"origin {self.origin} does not go with contradictions",
+        )
+        require(len(self.reasons) > 1, "a verdict says what it means and what it does not mean")
         object.__setattr__(self, "list_dates", MappingProxyType(dict(self.list_dates)))

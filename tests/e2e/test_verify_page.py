@@ -75,6 +75,43 @@ def test_a_person_reads_the_answer(page: Page, tmp_path: Path) -> None:
     assert page.console == []
 
 
+def test_the_two_sides_of_a_contradiction_stand_beside_each_other(page: Page) -> None:
+    shown = ask(page, DATA / "generators" / "synthetic" / "18-contradiction.jpg")
+    for words in ("at most one is true", "A machine made this picture.", "set aside for a person"):
+        assert words in shown
+    boxes = page.evaluate(
+        "[...document.querySelectorAll('.side')].map(one => [one.innerText, "
+        "one.getBoundingClientRect().left, one.getBoundingClientRect().top])"
+    )
+    (left, left_x, left_y), (right, right_x, right_y) = boxes
+    assert "A machine made this picture." in left
+    assert "A camera captured this picture." in right
+    assert left_x < right_x
+    assert left_y == right_y
+    # Nothing is left of it when the next picture agrees with itself.
+    ask(page, DATA / "generators" / "openai_gptimage2_signed.png")
+    assert page.evaluate("document.querySelectorAll('.side').length") == 0
+
+
+def test_the_settings_of_a_generator_are_shown_without_its_prompt(page: Page) -> None:
+    shown = ask(page, DATA / "generators" / "a1111_jpeg.jpg")
+    terms = page.evaluate("[...document.querySelectorAll('td dt')].map(one => one.textContent)")
+    values = page.evaluate("[...document.querySelectorAll('td dd')].map(one => one.textContent)")
+    settings = dict(zip(terms, values, strict=True))
+    for name, value in [
+        ("Program", "AUTOMATIC1111"),
+        ("Version", "v1.10.1"),
+        ("Sampler", "DPM++ 2M"),
+        ("Steps", "20"),
+        ("Size asked for", "1024 × 1024 pixels"),
+    ]:
+        assert settings[name] == value
+    assert "What it does not mean" in shown
+    assert "hint, not proof" in shown
+    assert "is not repeated here" in shown
+    assert "masterpiece" not in shown
+
+
 def test_a_refusal_is_said_in_words(page: Page, tmp_path: Path) -> None:
     bad = tmp_path / "words.png"
     bad.write_text("just text")

@@ -173,7 +173,7 @@ def test_verify_shows_a_panel_to_people(
     own = tmp_path / "own.png"
     own.write_bytes(delivery.asset.image.data)
     shown = run(home.settings.home, "verify", own).out
-    for words in ("own.png", "machine_made", "registered", delivery.record.record_id, "reasons"):
+    for words in ("own.png", "machine_made", "registered", delivery.record.record_id, "its limit"):
         assert words in shown
 
 

@@ -9,7 +9,7 @@ from deliveries import make_home
 from PIL import Image
 
 from detector.evidence.watermark import WatermarkSource
-from detector.policy import STANDARD, FilterPolicy, choose_action, decide
+from detector.policy import STANDARD, choose_action, decide
 from detector.schemas import view_verdict
 from detector.wiring import build_detector
 from generator.embedded.training.captions import Split, sample_spec
@@ -170,7 +170,7 @@ def test_a_signpost_alone_is_the_weakest_hint():
     verdict = decide(evidence, STANDARD, {})
     assert (verdict.origin, verdict.assurance) == (Origin.MACHINE_MADE, Assurance.HINT)
     assert verdict.record_id is None
-    assert choose_action(verdict, FilterPolicy.DEFAULT)[0] is FilterAction.REVIEW
+    assert choose_action(verdict, STANDARD)[0] is FilterAction.REVIEW
     assert "A watermark that anyone could copy" in verdict.reasons[0]
     assert any(f'"{REGISTRY}"' in reason for reason in verdict.reasons)
     shown = view_verdict(verdict, file="a.jpg", sha256="0" * 64).model_dump(mode="json")

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from detector.display import show_answers
+from detector.policy import STANDARD, decide
+from detector.policy_file import load_policy
 from detector.schemas import VerdictView, view_verdict
+from provenance.errors import InputError
 from provenance.types import (
     Assurance,
     Credential,
@@ -17,6 +20,8 @@ from provenance.types import (
     ManifestReport,
     MarkGeometry,
     MarkRegion,
+    MatchBasis,
+    MatchTier,
     MetadataEvidence,
     Origin,
     RecordId,
@@ -57,7 +62,7 @@ def verdict() -> Verdict:
         RecordId("0" * 16),
         evidence,
         ("First.", "Second.", "A mark.", "More."),
-        "ladder-1/hint",
+        STANDARD.policy_id,
         {"C2PA": "2026-08-05"},
     )
 
@@ -75,8 +80,13 @@ def test_view_has_the_promised_fields_and_reads_back() -> None:
         "assurance",
         "record_id",
         "evidence",
+        "means",
+        "does_not_mean",
         "reasons",
+        "contradictions",
         "policy_id",
+        "filter_action",
+        "filter_reason",
         "list_dates",
         "claimant",
         "error",
@@ -112,6 +122,11 @@ def test_view_has_the_promised_fields_and_reads_back() -> None:
     }
 
 
+def test_a_view_under_another_policy_than_decided_is_refused() -> None:
+    with pytest.raises(InputError, match="strict-1/"):
+        view(policy=load_policy("strict"))
+
+
 def test_answers_show_origin_assurance_evidence_and_reasons(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -135,3 +150,57 @@ def test_texts_of_strangers_are_shown_as_they_are(
     if text.isprintable():
         assert text in shown.out
         assert text in shown.err
+
+
+def test_both_sides_of_a_contradiction_stand_in_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    evidence = [
+        MetadataEvidence(Finding.PRESENT, "Left [b]reason[/].", claim=SourceClaim.FULLY_AI),
+        MetadataEvidence(Finding.PRESENT, "Right reason.", claim=SourceClaim.CAPTURE),
+    ]
+    answer = view_verdict(decide(evidence, STANDARD, {}), file="a.png", sha256="0" * 64).model_dump(
+        mode="json"
+    )
+    (pair,) = answer["contradictions"]
+    assert pair == {
+        "left": [
+            {
+                "says": "A machine made this picture.",
+                "source": "metadata",
+                "assurance": "hint",
+                "reason": "Left [b]reason[/].",
+            }
+        ],
+        "right": [
+            {
+                "says": "A camera captured this picture.",
+                "source": "metadata",
+                "assurance": "hint",
+                "reason": "Right reason.",
+            }
+        ],
+    }
+    show_answers([answer])
+    lines = capsys.readouterr().out.splitlines()
+    (heads,) = [line for line in lines if "A machine made this picture." in line]
+    assert "A camera captured this picture." in heads
+    (reasons,) = [line for line in lines if "metadata, hint: Left [b]reason[/]." in line]
+    assert "metadata, hint: Right reason." in reasons
+
+
+def test_a_transplant_shows_what_the_mark_and_what_the_registry_says() -> None:
+    mark = WatermarkEvidence(Finding.PRESENT, "A mark names it.", "x", RecordId("a" * 16), 0.0, "k")
+    hit = RegistryEvidence(
+        Finding.PRESENT,
+        "It differs.",
+        MatchBasis.WATERMARK,
+        MatchTier.TRANSPLANT,
+        RecordId("a" * 16),
+    )
+    (pair,) = decide([hit, mark], STANDARD, {}).contradictions
+    (left,), (right,) = pair.left, pair.right
+    assert (left.source, left.reason) == ("watermark", "A mark names it.")
+    assert (right.source, right.reason) == ("registry", "It differs.")
+    assert (left.assurance, right.assurance) == (Assurance.HINT, Assurance.REGISTERED)

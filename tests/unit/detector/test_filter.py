@@ -16,7 +16,7 @@ from detector.filter.engines.local import LocalEngine
 from detector.filter.journal import Journal
 from detector.filter.run import DECISIONS, JOURNAL, FolderFilter
 from detector.filter.shards.folder import key_of, list_samples
-from detector.policy import FilterPolicy
+from detector.policy_file import load_policy
 from detector.service import DetectorService
 from provenance.errors import InputError
 from provenance.imaging import ImageLimits, encode_image
@@ -52,11 +52,11 @@ class WidthSource:
         return [MetadataEvidence(Finding.ABSENT, "No label.")]
 
 
-def make_filter(
-    policy: FilterPolicy = FilterPolicy.DEFAULT, engine: FilterEngine | None = None
-) -> FolderFilter:
-    service = DetectorService([WidthSource()], limits=ImageLimits(100_000, 10_000))
-    return FolderFilter(service, engine or LocalEngine(2), policy)
+def make_filter(policy: str = "default", engine: FilterEngine | None = None) -> FolderFilter:
+    service = DetectorService(
+        [WidthSource()], policy=load_policy(policy), limits=ImageLimits(100_000, 10_000)
+    )
+    return FolderFilter(service, engine or LocalEngine(2))
 
 
 def silent(_done: int, _total: int) -> None:
@@ -81,7 +81,7 @@ def folder(tmp_path: Path) -> Path:
 EXPECTED = {
     "keep.png": ("keep", "unknown.none"),
     "a/b/keep too.png": ("keep", "unknown.none"),
-    "a/made.jpg": ("drop", "machine_made.hint"),
+    "a/made.jpg": ("drop", "machine_made.hint.metadata"),
     "notes.png": ("review", "not_an_image"),
     "empty.png": ("review", "unreadable"),
     "cut.png": ("review", "unreadable"),
@@ -137,23 +137,24 @@ def test_the_table_says_what_decided(folder: Path, tmp_path: Path) -> None:
     make_filter().start(folder, tmp_path / "out", silent)
     table = pq.read_table(tmp_path / "out" / DECISIONS)
     assert table.schema.metadata[b"countermark.filter_policy"] == b"default"
+    assert table.schema.metadata[b"countermark.policy_id"].startswith(b"default-1/")
     (row,) = [r for r in table.to_pylist() if r["key"] == "a/made.jpg"]
     assert (row["origin"], row["assurance"]) == ("machine_made", "hint")
     assert len(row["sha256"]) == 64
-    assert row["policy_id"].startswith("ladder-")
+    assert row["policy_id"].startswith("default-1/")
     assert row["detail"]
 
 
 @pytest.mark.parametrize(
     ("policy", "made", "unreadable"),
     [
-        (FilterPolicy.STRICT, "drop", "drop"),
-        (FilterPolicy.DEFAULT, "drop", "review"),
-        (FilterPolicy.LENIENT, "keep", "review"),
+        ("strict", "drop", "drop"),
+        ("default", "drop", "review"),
+        ("lenient", "keep", "review"),
     ],
 )
 def test_policies_differ_in_what_they_drop(
-    folder: Path, tmp_path: Path, policy: FilterPolicy, made: str, unreadable: str
+    folder: Path, tmp_path: Path, policy: str, made: str, unreadable: str
 ) -> None:
     make_filter(policy).start(folder, tmp_path / "out", silent)
     answers = decisions(tmp_path / "out")
@@ -225,7 +226,7 @@ def test_resume_refuses_another_policy_folder_or_a_damaged_journal(
     out = tmp_path / "out"
     make_filter().start(folder, out, silent)
     with pytest.raises(InputError, match="begun with"):
-        make_filter(FilterPolicy.STRICT).resume(folder, out, silent)
+        make_filter("strict").resume(folder, out, silent)
     with pytest.raises(InputError, match="begun with"):
         make_filter().resume(folder / "a", out, silent)
     lines = (out / JOURNAL).read_bytes().splitlines(keepends=True)
@@ -336,7 +337,7 @@ def test_journal_lines_are_plain_json(folder: Path, tmp_path: Path) -> None:
     make_filter().start(folder, tmp_path / "out", silent)
     lines = (tmp_path / "out" / JOURNAL).read_text(encoding="ascii").splitlines()
     header, *rows = [json.loads(line) for line in lines]
-    assert header["policy"] == "default"
+    assert header["policy"] == f"default/{load_policy('default').digest}"
     assert {row["key"] for row in rows} == set(EXPECTED)
 
 

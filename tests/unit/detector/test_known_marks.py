@@ -18,7 +18,8 @@ from detector.evidence.known_marks import matching, thresholds
 from detector.evidence.known_marks.matching import Template, match_message, search
 from detector.evidence.known_marks.source import build_search, build_source
 from detector.evidence.known_marks.table import KNOWN_MARKS
-from detector.policy import STANDARD, FilterPolicy, choose_action, decide
+from detector.policy import STANDARD, choose_action, decide
+from detector.policy_file import load_policy
 from provenance.imaging import encode_image, open_candidate
 from provenance.manifest.trust import no_trust
 from provenance.testing.pictures import flat_picture, natural_picture
@@ -226,15 +227,13 @@ def test_a_known_mark_is_a_hint_and_says_that_anyone_can_write_it() -> None:
 @pytest.mark.parametrize(
     ("policy", "action"),
     [
-        (FilterPolicy.DEFAULT, FilterAction.REVIEW),
-        (FilterPolicy.STRICT, FilterAction.DROP),
-        (FilterPolicy.LENIENT, FilterAction.KEEP),
+        ("default", FilterAction.REVIEW),
+        ("strict", FilterAction.DROP),
+        ("lenient", FilterAction.KEEP),
     ],
 )
-def test_a_known_mark_alone_is_for_a_person_to_look_at(
-    policy: FilterPolicy, action: FilterAction
-) -> None:
-    assert choose_action(decide([MARK], STANDARD, {}), policy)[0] is action
+def test_a_known_mark_alone_is_for_a_person_to_look_at(policy: str, action: FilterAction) -> None:
+    assert choose_action(decide([MARK], STANDARD, {}), load_policy(policy))[0] is action
 
 
 def test_a_mark_of_any_kind_of_picture_decides_nothing() -> None:

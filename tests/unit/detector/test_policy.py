@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.opinions import CLAIMS, MACHINE, Rung, form_opinion
-from detector.policy import STANDARD, FilterPolicy, Policy, choose_action, decide
+from detector.policy import STANDARD, Policy, choose_action, decide
+from detector.policy_file import SHIPPED, load_policy
 from provenance.types import (
     Assurance,
     Credential,
@@ -384,6 +385,7 @@ EVIDENCE = st.one_of(
     ),
     st.builds(SourceFailure, source=st.just("x"), reason=st.just("broke")),
 )
+SHIPPED_POLICIES = [load_policy(name) for name in SHIPPED]
 POLICIES = st.builds(Policy, weakest=st.sampled_from([a for a in Assurance if a != "none"]))
 
 
@@ -399,8 +401,9 @@ def test_decide_is_total_and_its_verdict_well_formed(
     ranks = list(Assurance)
     if verdict.origin is not Origin.UNKNOWN:
         assert ranks.index(verdict.assurance) <= ranks.index(policy.weakest)
-    for filter_policy in FilterPolicy:
-        choose_action(verdict, filter_policy)
+    assert (verdict.origin is Origin.CONFLICTING) == bool(verdict.contradictions)
+    for shipped in SHIPPED_POLICIES:
+        choose_action(verdict, shipped)
 
 
 @settings(deadline=None)
@@ -474,7 +477,8 @@ def test_a_forensic_policy_shows_hints_but_does_not_decide_by_them() -> None:
     verdict = verdict_on([label(AI)], strict)
     assert verdict.origin is Origin.UNKNOWN
     assert any("a label" in reason for reason in verdict.reasons)
-    assert verdict.policy_id == "forensic-1/signed_unlisted"
+    assert verdict.policy_id == f"forensic-1/{strict.digest}" != STANDARD.policy_id
+    assert any('By the policy "forensic"' in reason for reason in verdict.reasons)
     assert verdict_on([manifest()], strict).origin is Origin.MACHINE_MADE
 
 
@@ -520,15 +524,15 @@ def test_choose_action_follows_the_three_policies(
     evidence: list[Evidence], strict: FilterAction, default: FilterAction, lenient: FilterAction
 ) -> None:
     verdict = verdict_on(evidence)
-    chosen = [choose_action(verdict, policy)[0] for policy in FilterPolicy]
+    chosen = [choose_action(verdict, load_policy(n))[0] for n in ("strict", "default", "lenient")]
     assert chosen == [strict, default, lenient]
 
 
 def test_choose_action_gives_a_stable_reason_code() -> None:
     verdict = verdict_on([registry(MatchTier.EXACT)])
-    assert choose_action(verdict, FilterPolicy.DEFAULT)[1] == "machine_made.registered"
+    assert choose_action(verdict, STANDARD)[1] == "machine_made.registered"
     verdict = verdict_on([mark(key_id=None)])
-    code = choose_action(verdict, FilterPolicy.DEFAULT)[1]
+    code = choose_action(verdict, STANDARD)[1]
     assert code == "machine_made.hint.unkeyed_watermark"
 
 

@@ -22,7 +22,8 @@ from detector.evidence.visible_marks.legibility import (
 )
 from detector.evidence.visible_marks.overlay import find_lattice
 from detector.evidence.visible_marks.source import OverlaySource, TextSource
-from detector.policy import STANDARD, FilterPolicy, choose_action, decide
+from detector.policy import STANDARD, choose_action, decide
+from detector.policy_file import load_policy
 from detector.service import DetectorService
 from provenance.errors import BackendUnavailableError
 from provenance.imaging import encode_image, open_candidate
@@ -243,13 +244,15 @@ def test_a_garbled_name_alone_is_a_hint_to_be_reviewed(
     verdict = verdict_on(PHOTO)
     assert (verdict.origin, verdict.assurance) == (Origin.MACHINE_MADE, Assurance.HINT)
     assert any('"sutterso"' in reason for reason in verdict.reasons)
-    actions = {policy: choose_action(verdict, policy) for policy in FilterPolicy}
-    assert actions[FilterPolicy.DEFAULT] == (
+    actions = {
+        name: choose_action(verdict, load_policy(name)) for name in ("default", "strict", "lenient")
+    }
+    assert actions["default"] == (
         FilterAction.REVIEW,
         "machine_made.hint.visible_mark",
     )
-    assert actions[FilterPolicy.STRICT][0] is FilterAction.DROP
-    assert actions[FilterPolicy.LENIENT][0] is FilterAction.KEEP
+    assert actions["strict"][0] is FilterAction.DROP
+    assert actions["lenient"][0] is FilterAction.KEEP
 
 
 def test_a_clean_name_and_an_overlay_are_shown_and_decide_nothing(
@@ -262,7 +265,7 @@ def test_a_clean_name_and_an_overlay_are_shown_and_decide_nothing(
     assert overlay.finding is Finding.PRESENT
     assert overlay.overlay
     assert (name.agency, name.legibility) == ("Shutterstock", 1.0)
-    assert choose_action(verdict, FilterPolicy.DEFAULT)[0] is FilterAction.KEEP
+    assert choose_action(verdict, STANDARD)[0] is FilterAction.KEEP
 
 
 def test_text_is_not_read_where_something_else_decided(
@@ -286,7 +289,7 @@ def test_a_visible_mark_yields_to_every_other_evidence() -> None:
     edited = MetadataEvidence(Finding.PRESENT, "A label.", claim=SourceClaim.PARTLY_AI)
     verdict = decide([garbled, edited], STANDARD, {})
     assert verdict.origin is Origin.MACHINE_EDITED
-    assert choose_action(verdict, FilterPolicy.DEFAULT)[0] is FilterAction.DROP
+    assert choose_action(verdict, STANDARD)[0] is FilterAction.DROP
 
 
 def test_a_small_or_damaged_picture_says_why_it_is_not_looked_at() -> None:

@@ -223,7 +223,7 @@ def test_the_name_of_an_untrusted_signer_is_no_fact() -> None:
 def test_unknown_and_no_assurance_go_together(origin: Origin, assurance: Assurance) -> None:
     fits = (origin is Origin.UNKNOWN) == (assurance is Assurance.NONE)
     if fits:
-        assert Verdict(origin, assurance, None, (), ("why",), "p").origin is origin
+        assert Verdict(origin, assurance, None, (), ("why", "why not"), "p").origin is origin
     else:
         with pytest.raises(InputError, match="does not go with"):
-            Verdict(origin, assurance, None, (), ("why",), "p")
+            Verdict(origin, assurance, None, (), ("why", "why not"), "p")
