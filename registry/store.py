@@ -32,8 +32,10 @@ from registry.engine import (
     writer,
     writing,
 )
-from registry.index.cache import HashTable, RowCache, VectorTable
-from registry.index.exact import best_cosines, best_distances
+from registry.index.cache import HashCache
+from registry.index.exact import best_distances
+from registry.index.hash_chunks import MAX_DISTANCE_BITS, add_chunks, find_candidates
+from registry.index.vectors import SqlVectorIndex
 from registry.log import EMPTY_HEAD, LeafKind, commit_leaf, extend_head, hash_leaf, refusal_leaf
 from registry.serialise import record_to_row, refusal_to_row, row_to_record, row_to_refusal
 from registry.tables import (
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine, Select
 
+    from provenance.interfaces import VectorIndex
     from provenance.types import (
         Embedding,
         EmbeddingNeighbour,
@@ -59,7 +62,6 @@ if TYPE_CHECKING:
         Refusal,
         RegistryRecord,
     )
-    from registry.index.exact import HashBlock, VectorBlock
 
 __all__ = ["SqlRecordStore", "open_store"]
 
@@ -70,7 +72,7 @@ mean a broken random source."""
 DEFAULT_RESERVATION_LIFETIME = timedelta(hours=1)
 """Longer than any rendering; an id that expires is merely never used."""
 DEFAULT_MAX_CACHED_BYTES = 512 * 2**20
-"""Per algorithm and space: sixteen million hashes, or a quarter of a million 512-part vectors."""
+"""Per algorithm: eleven million hashes. Kept only where searches are wider than 31 bits."""
 
 
 def _now() -> datetime:
@@ -84,6 +86,7 @@ def open_store(
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     reservation_lifetime: timedelta = DEFAULT_RESERVATION_LIFETIME,
     busy_timeout_s: float = DEFAULT_BUSY_TIMEOUT_S,
+    open_index: Callable[[Engine, str], VectorIndex] | None = None,
 ) -> SqlRecordStore:
     """Opens a registry that exists and is at the right migration; changes nothing.
 
@@ -93,6 +96,7 @@ def open_store(
         random_bytes: Answers that many unguessable bytes.
         reservation_lifetime: How long a reserved id waits for its picture.
         busy_timeout_s: How long to wait for another writer, seconds.
+        open_index: As in `SqlRecordStore`.
 
     Raises:
         ConfigError: The URL is unusable.
@@ -104,6 +108,7 @@ def open_store(
         clock=clock,
         random_bytes=random_bytes,
         reservation_lifetime=reservation_lifetime,
+        open_index=open_index,
     )
     try:
         store.require_head_revision()
@@ -121,7 +126,8 @@ class SqlRecordStore:
         clock: As in `open_store`.
         random_bytes: As in `open_store`.
         reservation_lifetime: As in `open_store`.
-        max_cached_bytes: Bound of the fingerprints kept in memory, per algorithm and space.
+        max_cached_bytes: Bound of the hashes kept in memory for wide searches, per algorithm.
+        open_index: Answers the index of a space id; None is `SqlVectorIndex` without a file.
     """
 
     def __init__(
@@ -132,6 +138,7 @@ class SqlRecordStore:
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         reservation_lifetime: timedelta = DEFAULT_RESERVATION_LIFETIME,
         max_cached_bytes: int = DEFAULT_MAX_CACHED_BYTES,
+        open_index: Callable[[Engine, str], VectorIndex] | None = None,
     ) -> None:
         self._engine = engine
         self._url = str(engine.url)
@@ -139,8 +146,9 @@ class SqlRecordStore:
         self._random_bytes = random_bytes
         self._lifetime = reservation_lifetime
         self._max_cached_bytes = max_cached_bytes
-        self._hash_caches: dict[str, RowCache[HashBlock]] = {}
-        self._vector_caches: dict[str, RowCache[VectorBlock]] = {}
+        self._open_index = open_index or SqlVectorIndex
+        self._hash_caches: dict[str, HashCache] = {}
+        self._vector_indexes: dict[str, VectorIndex] = {}
 
     @property
     def engine(self) -> Engine:
@@ -262,6 +270,8 @@ class SqlRecordStore:
                 if part is not None:
                     part.log_index = index
             session.add(row)
+            if row.perceptual_hash is not None:
+                add_chunks(session, index, row.perceptual_hash.hash)
             if inputs is not None:
                 session.flush()  # no relationship tells the session which row comes first
                 session.add(
@@ -383,26 +393,32 @@ class SqlRecordStore:
     ) -> Sequence[HashNeighbour]:
         """Records within a Hamming distance, nearest first, then oldest first."""
         _require_limit(limit)
-        cache = self._hash_caches.setdefault(
-            query.algorithm,
-            RowCache(HashTable(query.algorithm), max_bytes=self._max_cached_bytes),
-        )
         with reading(self._engine) as session:
-            return best_distances(
-                cache.blocks(session), query, max_distance_bits=max_distance_bits, limit=limit
-            )
+            if max_distance_bits <= MAX_DISTANCE_BITS:
+                near = find_candidates(session, query, max_distance_bits=max_distance_bits)
+                blocks = iter([near])
+            else:
+                blocks = self._hash_cache(query.algorithm).blocks(session)
+            return best_distances(blocks, query, max_distance_bits=max_distance_bits, limit=limit)
+
+    def _hash_cache(self, algorithm: str) -> HashCache:
+        cache = HashCache(algorithm, max_bytes=self._max_cached_bytes)
+        return self._hash_caches.setdefault(algorithm, cache)
 
     def nearest_embeddings(
         self, query: Embedding, *, min_cosine: float, limit: int
     ) -> Sequence[EmbeddingNeighbour]:
         """Records of the query's own space, highest cosine first, then oldest first."""
         _require_limit(limit)
-        cache = self._vector_caches.setdefault(
-            query.space_id,
-            RowCache(VectorTable(query.space_id), max_bytes=self._max_cached_bytes),
-        )
-        with reading(self._engine) as session:
-            return best_cosines(cache.blocks(session), query, min_cosine=min_cosine, limit=limit)
+        return self.vector_index(query.space_id).search(query, limit=limit, min_cosine=min_cosine)
+
+    def vector_index(self, space_id: str) -> VectorIndex:
+        """The index of a space, kept for as long as the store; looks into no row yet."""
+        index = self._vector_indexes.get(space_id)
+        if index is None:
+            opened = self._open_index(self._engine, space_id)
+            index = self._vector_indexes.setdefault(space_id, opened)
+        return index
 
     def list_records(
         self, *, limit: int, before: datetime | None = None
