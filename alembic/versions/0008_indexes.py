@@ -43,30 +43,23 @@ def upgrade() -> None:
 
 
 def fill(connection: sa.Connection, chunks: sa.Table) -> None:
-    """Writes the chunks of all hashes there are."""
-    hashes = sa.table("perceptual_hashes", *map(sa.column, ("record_id", "log_index", "hash")))
-    last = ""
-    while True:
-        rows = connection.execute(
-            sa.select(hashes.c.record_id, hashes.c.log_index, hashes.c.hash)
-            .where(hashes.c.record_id > last)  # the primary key: each batch starts where one ended
-            .order_by(hashes.c.record_id)
-            .limit(BATCH_ROWS)
-        ).all()
-        if not rows:
-            return
-        connection.execute(
-            chunks.insert(),
-            [
-                {
-                    "key": number << 16 | int.from_bytes(value[2 * number : 2 * number + 2], "big"),
-                    "log_index": log_index,
-                }
-                for _, log_index, value in rows
-                for number in range(CHUNKS)
-            ],
+    """Writes the chunks of all hashes there are, in the order of the primary key."""
+    hashes = sa.table("perceptual_hashes", sa.column("log_index"), sa.column("hash"))
+    stored = connection.execute(sa.select(hashes.c.log_index, hashes.c.hash)).all()
+    for number in range(CHUNKS):
+        part = slice(2 * number, 2 * number + 2)
+        rows = sorted(
+            (number << 16 | int.from_bytes(value[part], "big"), log_index)
+            for log_index, value in stored
         )
-        last = rows[-1][0]
+        for start in range(0, len(rows), BATCH_ROWS):
+            connection.execute(
+                chunks.insert(),
+                [
+                    {"key": key, "log_index": log_index}
+                    for key, log_index in rows[start : start + BATCH_ROWS]
+                ],
+            )
 
 
 def downgrade() -> None:

@@ -125,7 +125,10 @@ def best_cosines(
     best: list[EmbeddingNeighbour] = []
     for block in blocks:
         require_length(query, block.values.shape[1])
-        cosines = np.clip(block.values @ query.vector, -1.0, 1.0)
+        # In float64, rounded after: a product in float32 depends on where in the block a row lies,
+        # and equal vectors would not tie.
+        products = block.values.astype(np.float64) @ query.vector.astype(np.float64)
+        cosines = np.clip(products.astype(np.float32), -1.0, 1.0)
         hits = np.flatnonzero(cosines >= min_cosine)
         nearest = hits[np.argsort(-cosines[hits], kind="stable")][:limit]
         best += [EmbeddingNeighbour(_id(block.ids[i]), float(cosines[i])) for i in nearest]

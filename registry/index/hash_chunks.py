@@ -21,7 +21,6 @@ from registry.tables import HashChunkRow, PerceptualHashRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
@@ -45,7 +44,7 @@ MAX_DISTANCE_BITS = 2 * CHUNKS - 1
 """31: the widest search that looking one bit around each chunk answers without loss."""
 EQUAL_CHUNK_BITS = CHUNKS - 1
 """15: up to here at least one of the sixteen chunks is the same."""
-BATCH_ROWS = 4096
+BATCH_ROWS = 65_536
 
 _NUMBERS = np.arange(CHUNKS, dtype=np.int64) << CHUNK_BITS
 _FLIPS = np.concatenate(([0], 1 << np.arange(CHUNK_BITS))).astype(np.int64)
@@ -69,7 +68,8 @@ def probe_keys(query: bytes, *, max_distance_bits: int) -> list[int]:
 
 def add_chunks(session: Session, log_index: int, value: bytes) -> None:
     """Adds the keys of a hash, in the caller's transaction."""
-    session.execute(insert(HashChunkRow), _rows([(log_index, value)]))
+    (keys,) = chunk_keys([value])
+    session.execute(insert(HashChunkRow), [{"key": key, "log_index": log_index} for key in keys])
 
 
 def remove_chunks(session: Session, log_index: int, value: bytes) -> None:
@@ -107,23 +107,41 @@ _CANDIDATES = text(
 def rebuild(connection: Connection) -> int:
     """Makes the whole table again from the hashes, in the caller's transaction.
 
+    Forty bytes of memory for each hash. Rows are written in the order of the primary key, which is
+    ten times as fast as adding them hash by hash.
+
     Returns:
         How many hashes there are.
     """
-    row = PerceptualHashRow
+    rows = connection.execute(select(PerceptualHashRow.log_index, PerceptualHashRow.hash)).all()
     connection.execute(delete(HashChunkRow))
-    count, last = 0, ""
-    while True:
-        rows = connection.execute(
-            select(row.record_id, row.log_index, row.hash)
-            .where(row.record_id > last)
-            .order_by(row.record_id)
-            .limit(BATCH_ROWS)
-        ).all()
-        if not rows:
-            return count
-        connection.execute(insert(HashChunkRow), _rows([one[1:] for one in rows]))
-        count, last = count + len(rows), rows[-1][0]
+    if not rows:
+        return 0
+    indexes = np.array([row[0] for row in rows], dtype=np.int64)
+    chunks = np.frombuffer(b"".join(row[1] for row in rows), dtype=">u2").reshape(-1, CHUNKS)
+    for number in range(CHUNKS):
+        keys = chunks[:, number].astype(np.int64) | _NUMBERS[number]
+        order = np.lexsort((indexes, keys))
+        for start in range(0, len(order), BATCH_ROWS):
+            part = order[start : start + BATCH_ROWS]
+            _insert_many(connection, keys[part].tolist(), indexes[part].tolist())
+    return len(rows)
+
+
+def _insert_many(connection: Connection, keys: list[int], indexes: list[int]) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(_UNNEST, {"keys": keys, "indexes": indexes})
+        return
+    connection.exec_driver_sql(
+        "INSERT INTO hash_chunks (key, log_index) VALUES (?, ?)",
+        list(zip(keys, indexes, strict=True)),
+    )
+
+
+_UNNEST = text(
+    "INSERT INTO hash_chunks (key, log_index) "
+    "SELECT * FROM unnest(CAST(:keys AS integer[]), CAST(:indexes AS bigint[]))"
+)
 
 
 def count_missing(session: Session) -> int:
@@ -131,12 +149,3 @@ def count_missing(session: Session) -> int:
     hashes = session.scalar(select(func.count()).select_from(PerceptualHashRow)) or 0
     chunks = session.scalar(select(func.count()).select_from(HashChunkRow)) or 0
     return hashes * CHUNKS - chunks
-
-
-def _rows(hashes: Sequence[Sequence[Any]]) -> list[dict[str, int]]:
-    keys = chunk_keys([value for _, value in hashes])
-    return [
-        {"key": key, "log_index": log_index}
-        for (log_index, _), of_hash in zip(hashes, keys, strict=True)
-        for key in of_hash
-    ]
