@@ -301,15 +301,19 @@ def in_process(*words: str) -> dict[str, Any]:
     return measured
 
 
-def measure_size(rows: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{folder}/registry.sqlite3"
-        measured: dict[str, Any] = {"rows": rows, **fill(url, rows)}
-        size = (Path(folder) / "registry.sqlite3").stat().st_size
-        measured["database_mb"] = round(size / 1e6)
-        for name in MEASURES:
-            measured |= in_process("--measure", name, "--url", url, "--folder", f"{folder}/index")
-            print(measured, flush=True)
+def measure_size(rows: int, folder: Path) -> dict[str, Any]:
+    """All measures of one size; a registry that stands in `folder` already is used again."""
+    file = folder / f"registry-{rows}.sqlite3"
+    noted = file.with_suffix(".json")
+    url = f"sqlite:///{file}"
+    if not noted.exists():
+        noted.write_text(json.dumps(fill(url, rows)))
+    measured: dict[str, Any] = {"rows": rows, **json.loads(noted.read_text())}
+    measured["database_mb"] = round(file.stat().st_size / 1e6)
+    for name in MEASURES:
+        index = str(folder / f"index-{rows}")
+        measured |= in_process("--measure", name, "--url", url, "--folder", index)
+        print(measured, flush=True)
     return measured
 
 
@@ -323,6 +327,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--codes-only", type=int, default=CODES_ONLY)
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--keep", type=Path, help="folder for the registries, used again")
     parser.add_argument("--measure", choices=[*MEASURES, "codes", "peers"])
     parser.add_argument("--url", default="")
     parser.add_argument("--folder", default="")
@@ -336,17 +342,19 @@ def main() -> None:
     if asked.measure:
         print(json.dumps(MEASURES[asked.measure](asked.url, asked.folder)))
         return
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    result = kept | {"machine": describe_machine(), "sizes": []}
-    for rows in asked.sizes:
-        result["sizes"].append(measure_size(rows))
+    result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"sizes": {}}
+    result["machine"] = describe_machine()
+    with tempfile.TemporaryDirectory() as folder:
+        for rows in asked.sizes:
+            result["sizes"][str(rows)] = measure_size(rows, asked.keep or Path(folder))
+            write(result)
+    if asked.codes_only:
+        words = ("--measure", "codes", "--codes-only", str(asked.codes_only))
+        result["codes_only"] = {"rows": asked.codes_only} | in_process(*words)
         write(result)
-    result["codes_only"] = {"rows": asked.codes_only} | in_process(
-        "--measure", "codes", "--codes-only", str(asked.codes_only)
-    )
-    write(result)
-    result["peers"] = {"rows": PEER_ROWS} | in_process("--measure", "peers")
-    write(result)
+    if not asked.no_peers:
+        result["peers"] = {"rows": PEER_ROWS} | in_process("--measure", "peers")
+        write(result)
 
 
 if __name__ == "__main__":
