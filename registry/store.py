@@ -37,6 +37,7 @@ from registry.index.exact import best_distances
 from registry.index.hash_chunks import MAX_DISTANCE_BITS, add_chunks, find_candidates
 from registry.index.vectors import SqlVectorIndex
 from registry.log import EMPTY_HEAD, LeafKind, commit_leaf, extend_head, hash_leaf, refusal_leaf
+from registry.retry import retried
 from registry.serialise import record_to_row, refusal_to_row, row_to_record, row_to_refusal
 from registry.tables import (
     HEAD_REVISION,
@@ -197,6 +198,7 @@ class SqlRecordStore:
             "the random source of this machine is broken"
         )
 
+    @retried
     def _insert_reservation(self, row: ReservationRow) -> bool:
         with translated_errors(self._url), Session(writer(self._engine)) as session:
             try:
@@ -206,6 +208,7 @@ class SqlRecordStore:
                 return False
         return True
 
+    @retried
     def release(self, record_id: RecordId) -> None:
         """Ends a reservation without a record; the id stays used. Unknown ids are ignored."""
         with writing(self._engine) as session:
@@ -251,6 +254,7 @@ class SqlRecordStore:
 
     # -- writing -------------------------------------------------------------------------------
 
+    @retried
     def commit(self, record: RegistryRecord, inputs: SealedInputs | None = None) -> LogHead:
         """Writes record, kept inputs and log leaf in one transaction (W8).
 
@@ -284,6 +288,7 @@ class SqlRecordStore:
                 )
         return head
 
+    @retried
     def erase_inputs(self, record_id: RecordId) -> bool:
         """Forgets what the record's picture was made from; answers whether anything was kept.
 
@@ -311,6 +316,7 @@ class SqlRecordStore:
             finally:
                 raw.close()
 
+    @retried
     def refuse(self, refusal: Refusal) -> LogHead:
         """Writes a refusal and its log leaf in one transaction; ends the reservation.
 
