@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,29 +10,36 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from postgresql_server import PostgresqlServer
+    from postgresql_registry import PostgresqlRegistries
 
 
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[PostgresqlServer]:
-    """One server for each process that tests; see `tests/support/postgresql_server.py`."""
-    from postgresql_server import running_server
+def postgresql_registries() -> Iterator[PostgresqlRegistries]:
+    """One server for each process that tests."""
+    from postgresql_registry import PostgresqlRegistries
 
-    with running_server() as server:
-        yield server
+    from provenance.errors import BackendUnavailableError
+    from provenance.testing.postgresql import running_server
+
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(running_server())
+        except BackendUnavailableError as error:
+            pytest.skip(str(error))
+        yield PostgresqlRegistries(server)
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server: PostgresqlServer) -> Iterator[str]:
+def postgresql_url(postgresql_registries: PostgresqlRegistries) -> Iterator[str]:
     """A PostgreSQL database with new, empty tables."""
-    with postgresql_server.registry() as url:
+    with postgresql_registries.registry() as url:
         yield url
 
 
 @pytest.fixture
-def empty_postgresql_url(postgresql_server: PostgresqlServer) -> Iterator[str]:
+def empty_postgresql_url(postgresql_registries: PostgresqlRegistries) -> Iterator[str]:
     """A PostgreSQL database without tables."""
-    with postgresql_server.empty_database() as url:
+    with postgresql_registries.empty_database() as url:
         yield url
 
 
