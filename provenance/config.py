@@ -61,11 +61,14 @@ class RegistrySettings:
         url: SQLAlchemy URL; empty means SQLite in the home folder.
         reservation_lifetime_s: How long a reserved id waits for its picture, seconds, 1 to a year.
         keep_assets: Whether delivered bytes are kept for ``GET /v1/assets``.
+        vector_index: What finds embeddings again: ``codes``, in each process, on any database;
+            ``pgvector``, inside a PostgreSQL that has this extension.
     """
 
     url: str = ""
     reservation_lifetime_s: Annotated[int, Range(1, YEAR_S)] = 3600
     keep_assets: bool = True
+    vector_index: Literal["codes", "pgvector"] = "codes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +333,11 @@ class Settings:
     @property
     def assets_folder(self) -> Path:
         return self.home / "assets"
+
+    @property
+    def index_folder(self) -> Path:
+        """Caches of registry rows; may be deleted at any time."""
+        return self.home / "index"
 
     @property
     def watermark_key_file(self) -> Path:

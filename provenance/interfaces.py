@@ -367,8 +367,14 @@ class Embedder(Protocol):
 class VectorIndex(Protocol):
     """Finds vectors again; a cache that can always be rebuilt from rows."""
 
-    def search(self, query: Embedding, *, limit: int) -> Sequence[EmbeddingNeighbour]:
-        """Best `limit` neighbours of the query's own space, highest cosine first."""
+    def search(
+        self, query: Embedding, *, limit: int, min_cosine: float = -1.0
+    ) -> Sequence[EmbeddingNeighbour]:
+        """Best `limit` neighbours of the query's own space, highest cosine first, then oldest.
+
+        Raises:
+            RegistryError: The query has another number of components than its space.
+        """
 
 
 @runtime_checkable

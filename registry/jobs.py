@@ -19,6 +19,7 @@ from sqlalchemy import delete, func, literal, select, text, update
 from provenance.errors import IdempotencyConflictError, QueueFullError, RecordNotFoundError
 from provenance.types import RecordId
 from registry.engine import reading, translated_errors, writing
+from registry.retry import retried
 from registry.tables import (
     JobInputRow,
     JobPictureRow,
@@ -142,6 +143,7 @@ class JobStore:
 
     # -- what clients do -----------------------------------------------------------------------
 
+    @retried
     def add(self, job: NewJob, *, max_queue: int) -> StoredJob:
         """Queues a job; a retry with the same idempotency key answers the job that stands.
 
@@ -235,6 +237,7 @@ class JobStore:
         with reading(self._engine) as session:
             return [_job_of(row) for row in session.scalars(statement.limit(limit))]
 
+    @retried
     def cancel(self, job_id: str) -> StoredJob:
         """Ends a waiting job at once; asks the worker of a running one to end it.
 
@@ -281,6 +284,7 @@ class JobStore:
         with reading(self._engine) as session:
             return [WaitingJob(*row) for row in session.execute(statement)]
 
+    @retried
     def claim(
         self, job_ids: Collection[str], *, owner: str, lease_expires_at: datetime
     ) -> Sequence[StoredJob]:
@@ -307,6 +311,7 @@ class JobStore:
             )
             return [_job_of(row) for row in rows]
 
+    @retried
     def settle(self, job_id: str, *, owner: str) -> StoredJob | None:
         """Finds out what became of the pictures that an earlier worker began.
 
@@ -362,6 +367,7 @@ class JobStore:
             )
             return body, {row.sha256: row.data for row in inputs}
 
+    @retried
     def link(self, job_id: str, number: int, record_id: RecordId, *, owner: str) -> bool:
         """Writes down under which id a picture is being rendered; False when the job is lost.
 
@@ -380,6 +386,7 @@ class JobStore:
             )
             return linked is not None
 
+    @retried
     def end_picture(
         self,
         job_id: str,
@@ -413,6 +420,7 @@ class JobStore:
                 row.error = dict(error)
             return PictureState(picture.state)
 
+    @retried
     def beat(
         self, job_id: str, steps_done: int, *, owner: str, lease_expires_at: datetime
     ) -> bool | None:
@@ -429,6 +437,7 @@ class JobStore:
                 .returning(JobRow.cancel_requested)
             )
 
+    @retried
     def finish(
         self, job_id: str, state: JobState, error: Mapping[str, Any] | None, *, owner: str
     ) -> bool:
@@ -457,6 +466,7 @@ class JobStore:
                 picture.state = _unfinished(state).value
         session.execute(delete(JobInputRow).where(JobInputRow.job_id == row.job_id))
 
+    @retried
     def requeue(self, job_id: str, *, owner: str, unharmed: bool) -> bool:
         """Gives a job back; False when it is lost to another.
 
@@ -475,6 +485,7 @@ class JobStore:
             row.attempts -= unharmed
             return True
 
+    @retried
     def requeue_expired(self) -> int:
         """Queues the jobs of workers that no longer report; answers how many."""
         with writing(self._engine) as session:
@@ -489,6 +500,7 @@ class JobStore:
             ).all()
             return len(found)
 
+    @retried
     def forget(self, *, finished_before: datetime) -> int:
         """Deletes jobs that ended earlier; what they delivered stays in the registry."""
         old = select(JobRow.job_id).where(

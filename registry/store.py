@@ -32,9 +32,12 @@ from registry.engine import (
     writer,
     writing,
 )
-from registry.index.cache import HashTable, RowCache, VectorTable
-from registry.index.exact import best_cosines, best_distances
+from registry.index.cache import HashCache
+from registry.index.exact import best_distances
+from registry.index.hash_chunks import MAX_DISTANCE_BITS, add_chunks, find_candidates
+from registry.index.vectors import SqlVectorIndex
 from registry.log import EMPTY_HEAD, LeafKind, commit_leaf, extend_head, hash_leaf, refusal_leaf
+from registry.retry import retried
 from registry.serialise import record_to_row, refusal_to_row, row_to_record, row_to_refusal
 from registry.tables import (
     HEAD_REVISION,
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine, Select
 
+    from provenance.interfaces import VectorIndex
     from provenance.types import (
         Embedding,
         EmbeddingNeighbour,
@@ -59,7 +63,6 @@ if TYPE_CHECKING:
         Refusal,
         RegistryRecord,
     )
-    from registry.index.exact import HashBlock, VectorBlock
 
 __all__ = ["SqlRecordStore", "open_store"]
 
@@ -70,7 +73,7 @@ mean a broken random source."""
 DEFAULT_RESERVATION_LIFETIME = timedelta(hours=1)
 """Longer than any rendering; an id that expires is merely never used."""
 DEFAULT_MAX_CACHED_BYTES = 512 * 2**20
-"""Per algorithm and space: sixteen million hashes, or a quarter of a million 512-part vectors."""
+"""Per algorithm: eleven million hashes. Kept only where searches are wider than 31 bits."""
 
 
 def _now() -> datetime:
@@ -84,6 +87,7 @@ def open_store(
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     reservation_lifetime: timedelta = DEFAULT_RESERVATION_LIFETIME,
     busy_timeout_s: float = DEFAULT_BUSY_TIMEOUT_S,
+    open_index: Callable[[Engine, str], VectorIndex] | None = None,
 ) -> SqlRecordStore:
     """Opens a registry that exists and is at the right migration; changes nothing.
 
@@ -93,6 +97,7 @@ def open_store(
         random_bytes: Answers that many unguessable bytes.
         reservation_lifetime: How long a reserved id waits for its picture.
         busy_timeout_s: How long to wait for another writer, seconds.
+        open_index: As in `SqlRecordStore`.
 
     Raises:
         ConfigError: The URL is unusable.
@@ -104,6 +109,7 @@ def open_store(
         clock=clock,
         random_bytes=random_bytes,
         reservation_lifetime=reservation_lifetime,
+        open_index=open_index,
     )
     try:
         store.require_head_revision()
@@ -121,7 +127,8 @@ class SqlRecordStore:
         clock: As in `open_store`.
         random_bytes: As in `open_store`.
         reservation_lifetime: As in `open_store`.
-        max_cached_bytes: Bound of the fingerprints kept in memory, per algorithm and space.
+        max_cached_bytes: Bound of the hashes kept in memory for wide searches, per algorithm.
+        open_index: Answers the index of a space id; None is `SqlVectorIndex` without a file.
     """
 
     def __init__(
@@ -132,6 +139,7 @@ class SqlRecordStore:
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         reservation_lifetime: timedelta = DEFAULT_RESERVATION_LIFETIME,
         max_cached_bytes: int = DEFAULT_MAX_CACHED_BYTES,
+        open_index: Callable[[Engine, str], VectorIndex] | None = None,
     ) -> None:
         self._engine = engine
         self._url = str(engine.url)
@@ -139,8 +147,9 @@ class SqlRecordStore:
         self._random_bytes = random_bytes
         self._lifetime = reservation_lifetime
         self._max_cached_bytes = max_cached_bytes
-        self._hash_caches: dict[str, RowCache[HashBlock]] = {}
-        self._vector_caches: dict[str, RowCache[VectorBlock]] = {}
+        self._open_index = open_index or SqlVectorIndex
+        self._hash_caches: dict[str, HashCache] = {}
+        self._vector_indexes: dict[str, VectorIndex] = {}
 
     @property
     def engine(self) -> Engine:
@@ -189,6 +198,7 @@ class SqlRecordStore:
             "the random source of this machine is broken"
         )
 
+    @retried
     def _insert_reservation(self, row: ReservationRow) -> bool:
         with translated_errors(self._url), Session(writer(self._engine)) as session:
             try:
@@ -198,6 +208,7 @@ class SqlRecordStore:
                 return False
         return True
 
+    @retried
     def release(self, record_id: RecordId) -> None:
         """Ends a reservation without a record; the id stays used. Unknown ids are ignored."""
         with writing(self._engine) as session:
@@ -243,6 +254,7 @@ class SqlRecordStore:
 
     # -- writing -------------------------------------------------------------------------------
 
+    @retried
     def commit(self, record: RegistryRecord, inputs: SealedInputs | None = None) -> LogHead:
         """Writes record, kept inputs and log leaf in one transaction (W8).
 
@@ -262,6 +274,8 @@ class SqlRecordStore:
                 if part is not None:
                     part.log_index = index
             session.add(row)
+            if row.perceptual_hash is not None:
+                add_chunks(session, index, row.perceptual_hash.hash)
             if inputs is not None:
                 session.flush()  # no relationship tells the session which row comes first
                 session.add(
@@ -274,6 +288,7 @@ class SqlRecordStore:
                 )
         return head
 
+    @retried
     def erase_inputs(self, record_id: RecordId) -> bool:
         """Forgets what the record's picture was made from; answers whether anything was kept.
 
@@ -301,6 +316,7 @@ class SqlRecordStore:
             finally:
                 raw.close()
 
+    @retried
     def refuse(self, refusal: Refusal) -> LogHead:
         """Writes a refusal and its log leaf in one transaction; ends the reservation.
 
@@ -383,26 +399,32 @@ class SqlRecordStore:
     ) -> Sequence[HashNeighbour]:
         """Records within a Hamming distance, nearest first, then oldest first."""
         _require_limit(limit)
-        cache = self._hash_caches.setdefault(
-            query.algorithm,
-            RowCache(HashTable(query.algorithm), max_bytes=self._max_cached_bytes),
-        )
         with reading(self._engine) as session:
-            return best_distances(
-                cache.blocks(session), query, max_distance_bits=max_distance_bits, limit=limit
-            )
+            if max_distance_bits <= MAX_DISTANCE_BITS:
+                near = find_candidates(session, query, max_distance_bits=max_distance_bits)
+                blocks = iter([near])
+            else:
+                blocks = self._hash_cache(query.algorithm).blocks(session)
+            return best_distances(blocks, query, max_distance_bits=max_distance_bits, limit=limit)
+
+    def _hash_cache(self, algorithm: str) -> HashCache:
+        cache = HashCache(algorithm, max_bytes=self._max_cached_bytes)
+        return self._hash_caches.setdefault(algorithm, cache)
 
     def nearest_embeddings(
         self, query: Embedding, *, min_cosine: float, limit: int
     ) -> Sequence[EmbeddingNeighbour]:
         """Records of the query's own space, highest cosine first, then oldest first."""
         _require_limit(limit)
-        cache = self._vector_caches.setdefault(
-            query.space_id,
-            RowCache(VectorTable(query.space_id), max_bytes=self._max_cached_bytes),
-        )
-        with reading(self._engine) as session:
-            return best_cosines(cache.blocks(session), query, min_cosine=min_cosine, limit=limit)
+        return self.vector_index(query.space_id).search(query, limit=limit, min_cosine=min_cosine)
+
+    def vector_index(self, space_id: str) -> VectorIndex:
+        """The index of a space, kept for as long as the store; looks into no row yet."""
+        index = self._vector_indexes.get(space_id)
+        if index is None:
+            opened = self._open_index(self._engine, space_id)
+            index = self._vector_indexes.setdefault(space_id, opened)
+        return index
 
     def list_records(
         self, *, limit: int, before: datetime | None = None

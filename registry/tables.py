@@ -44,6 +44,8 @@ __all__ = [
     "ApiKeyUsageRow",
     "Base",
     "EmbeddingRow",
+    "HashChunkRow",
+    "IndexGenerationRow",
     "JobInputRow",
     "JobPictureRow",
     "JobRow",
@@ -59,7 +61,7 @@ __all__ = [
     "UtcDateTime",
 ]
 
-HEAD_REVISION = "0005"
+HEAD_REVISION = "0008"
 """The migration that these mappings describe. Kept here so that opening a store needs no Alembic;
 a test compares it with the head of the migration folder."""
 
@@ -226,6 +228,40 @@ class PerceptualHashRow(Base):
     algorithm: Mapped[str] = mapped_column(Text)
     hash: Mapped[bytes] = mapped_column(LargeBinary)
     quality: Mapped[int]
+
+
+class HashChunkRow(Base):
+    """One of the sixteen 16-bit pieces of a perceptual hash; see `registry.index.hash_chunks`.
+
+    Derived from `PerceptualHashRow`. Searches join it with the hashes, so a row too many is
+    harmless; sixteen foreign keys checked for each hash would not be.
+
+    Attributes:
+        key: Number of the chunk (0..15) times 65,536, plus its value.
+        log_index: Of the hash.
+    """
+
+    __tablename__ = "hash_chunks"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    key: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    log_index: Mapped[int] = mapped_column(LogIndex, primary_key=True, autoincrement=False)
+
+
+class IndexGenerationRow(Base):
+    """How often rows of an index changed in another way than by a later log index.
+
+    Whoever deletes fingerprints, or adds some at an earlier place of the log, counts it up in the
+    same transaction (`registry.index.generations`): each cache then starts again from the rows.
+
+    Attributes:
+        name: Space id of embeddings, or algorithm of hashes.
+    """
+
+    __tablename__ = "index_generations"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    generation: Mapped[int] = mapped_column(BigInteger)
 
 
 class EmbeddingRow(Base):

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 from registry.api_keys import LateApiKeyStore, SqlApiKeyStore
 from registry.assets import LocalAssetStore
 from registry.engine import make_engine, sqlite_file, stored_revision
+from registry.index.vectors import SqlVectorIndex
 from registry.kept_inputs import InputVault, open_vault
 from registry.store import SqlRecordStore, open_store
 from registry.tables import HEAD_REVISION
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
     from provenance.config import Settings
-    from provenance.interfaces import ApiKeyStore
+    from provenance.interfaces import ApiKeyStore, VectorIndex
 
 __all__ = [
     "open_api_keys",
@@ -37,8 +42,18 @@ def open_registry(settings: Settings) -> SqlRecordStore:
     url = settings.registry_url
     _bring_to_head(url)
     return open_store(
-        url, reservation_lifetime=timedelta(seconds=settings.registry.reservation_lifetime_s)
+        url,
+        reservation_lifetime=timedelta(seconds=settings.registry.reservation_lifetime_s),
+        open_index=_index_opener(settings),
     )
+
+
+def _index_opener(settings: Settings) -> Callable[[Engine, str], VectorIndex]:
+    if settings.registry.vector_index == "pgvector":
+        from registry.index.pgvector import PgVectorIndex
+
+        return PgVectorIndex
+    return partial(SqlVectorIndex, folder=settings.index_folder)
 
 
 def open_asset_store(settings: Settings) -> LocalAssetStore:

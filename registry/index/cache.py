@@ -1,121 +1,51 @@
-"""Keeps the oldest fingerprints of a table in memory, and reads the rest from its rows.
+"""Keeps the oldest hashes of an algorithm in memory, and reads the rest from their rows.
 
-The rows are the truth. The cache is a prefix of them in log order: each search first takes in what
-is new, and rows beyond the memory bound are read for every search, so that the answer is always
-exact and the memory always bounded. States are immutable and swapped whole: no lock is needed.
+For searches wider than `registry.index.hash_chunks` answers. The rows are the truth. The cache is a
+prefix of them in log order: each search first takes in what is new, and rows beyond the memory
+bound are read for every search, so that the answer is always exact and the memory always bounded.
+States are immutable and swapped whole: no lock is needed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy import select
 
-from provenance.errors import RegistryError
-from registry.index.exact import HASH_BYTES, HASH_WORDS, HashBlock, VectorBlock
-from registry.tables import EmbeddingRow, LogLeafRow, PerceptualHashRow
+from registry.index.exact import HashBlock, hash_block
+from registry.index.generations import leaf_hash_at, read_generation
+from registry.tables import PerceptualHashRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from sqlalchemy import Select
     from sqlalchemy.orm import Session
 
-__all__ = ["HashTable", "RowCache", "VectorTable"]
+__all__ = ["HashCache"]
 
 BATCH_ROWS = 4096
-"""Rows per read: 8 MB of 512-component vectors."""
 BLOCK_ROWS = 65_536
 """Rows per block in memory: bounds the temporary arrays of a search to a few MB."""
 
-Block = TypeVar("Block", bound=HashBlock | VectorBlock)
-
-
-class FingerprintTable(Protocol[Block]):
-    """How the rows of one table, of one algorithm or space, become blocks."""
-
-    def select_after(self, log_index: int) -> Select[int, str, bytes]:
-        """Selects (log index, record id, raw value) after a log index, in log order."""
-
-    def decode(self, ids: Sequence[str], raw: Sequence[bytes]) -> Block: ...
-
-    def join(self, first: Block, second: Block) -> Block: ...
-
-
-class HashTable:
-    """Perceptual hashes of one algorithm."""
-
-    def __init__(self, algorithm: str) -> None:
-        self._algorithm = algorithm
-
-    def select_after(self, log_index: int) -> Select[int, str, bytes]:
-        row = PerceptualHashRow
-        return (
-            select(row.log_index, row.record_id, row.hash)
-            .where(row.algorithm == self._algorithm, row.log_index > log_index)
-            .order_by(row.log_index)
-        )
-
-    def decode(self, ids: Sequence[str], raw: Sequence[bytes]) -> HashBlock:
-        if any(len(value) != HASH_BYTES for value in raw):
-            raise RegistryError(
-                f"a stored {self._algorithm} hash is not {HASH_BYTES} bytes long; "
-                "run: countermark registry check"
-            )
-        values = np.frombuffer(b"".join(raw), dtype=np.uint64).reshape(-1, HASH_WORDS)
-        return HashBlock(np.array(ids, dtype="S16"), values)
-
-    def join(self, first: HashBlock, second: HashBlock) -> HashBlock:
-        return HashBlock(
-            np.concatenate((first.ids, second.ids)), np.concatenate((first.values, second.values))
-        )
-
-
-class VectorTable:
-    """Embeddings of one space."""
-
-    def __init__(self, space_id: str) -> None:
-        self._space_id = space_id
-
-    def select_after(self, log_index: int) -> Select[int, str, bytes]:
-        row = EmbeddingRow
-        return (
-            select(row.log_index, row.record_id, row.vector)
-            .where(row.space_id == self._space_id, row.log_index > log_index)
-            .order_by(row.log_index)
-        )
-
-    def decode(self, ids: Sequence[str], raw: Sequence[bytes]) -> VectorBlock:
-        if len({len(value) for value in raw}) != 1:
-            raise RegistryError(
-                f"stored vectors of space {self._space_id} differ in length; "
-                "run: countermark registry check"
-            )
-        values = np.frombuffer(b"".join(raw), dtype="<f4").reshape(len(raw), -1)
-        return VectorBlock(np.array(ids, dtype="S16"), values.astype(np.float32, copy=False))
-
-    def join(self, first: VectorBlock, second: VectorBlock) -> VectorBlock:
-        return VectorBlock(
-            np.concatenate((first.ids, second.ids)), np.concatenate((first.values, second.values))
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class _State(Generic[Block]):
-    """A prefix of the table.
+class _State:
+    """A prefix of the rows.
 
     Attributes:
+        generation: Of the rows when the prefix was begun.
         blocks: In log order.
         last_log_index: Of the newest row in `blocks`; -1 when there is none.
-        head: The log's head at that index: it tells whether the rows are still the same ones.
+        leaf_hash: Of the log's leaf there.
         full: Whether the memory bound was reached.
     """
 
-    blocks: tuple[Block, ...] = ()
+    generation: int = 0
+    blocks: tuple[HashBlock, ...] = ()
     last_log_index: int = -1
-    head: bytes = b""
+    leaf_hash: bytes = b""
     full: bool = False
 
     @property
@@ -123,25 +53,25 @@ class _State(Generic[Block]):
         return sum(block.ids.nbytes + block.values.nbytes for block in self.blocks)
 
 
-class RowCache(Generic[Block]):
-    """All rows of a table as blocks, the oldest of them from memory.
+class HashCache:
+    """All hashes of an algorithm as blocks, the oldest of them from memory.
 
     Args:
-        table: What to read and how.
+        algorithm: Whose hashes.
         max_bytes: Bound of what is kept.
     """
 
-    def __init__(self, table: FingerprintTable[Block], *, max_bytes: int) -> None:
-        self._table = table
+    def __init__(self, algorithm: str, *, max_bytes: int) -> None:
+        self._algorithm = algorithm
         self._max_bytes = max_bytes
-        self._state: _State[Block] = _State()
+        self._state = _State()
 
     @property
     def size_bytes(self) -> int:
         """Bytes that are kept in memory now."""
         return self._state.size_bytes
 
-    def blocks(self, session: Session) -> Iterator[Block]:
+    def blocks(self, session: Session) -> Iterator[HashBlock]:
         """Every row there is, in log order; takes new rows into memory on the way."""
         state = self._still_valid(session, self._state)
         yield from state.blocks
@@ -150,32 +80,42 @@ class RowCache(Generic[Block]):
             state = self._extended(session, state, block, last_index)
         self._state = state
 
-    def _still_valid(self, session: Session, state: _State[Block]) -> _State[Block]:
-        if state.last_log_index < 0:
+    def _still_valid(self, session: Session, state: _State) -> _State:
+        generation = read_generation(session, self._algorithm)
+        if state.generation == generation and (
+            state.last_log_index < 0
+            or leaf_hash_at(session, state.last_log_index) == state.leaf_hash
+        ):
             return state
-        # A registry restored from a backup has other leaves at the same places.
-        return state if _head_at(session, state.last_log_index) == state.head else _State()
+        return _State(generation)
 
-    def _read_after(self, session: Session, log_index: int) -> Iterator[tuple[int, Block]]:
-        statement = self._table.select_after(log_index).execution_options(yield_per=BATCH_ROWS)
+    def _read_after(self, session: Session, log_index: int) -> Iterator[tuple[int, HashBlock]]:
+        row = PerceptualHashRow
+        statement = (
+            select(row.log_index, row.record_id, row.hash)
+            .where(row.algorithm == self._algorithm, row.log_index > log_index)
+            .order_by(row.log_index)
+            .execution_options(yield_per=BATCH_ROWS)
+        )
         for rows in session.execute(statement).partitions():
-            ids, raw = [row[1] for row in rows], [row[2] for row in rows]
-            yield rows[-1][0], self._table.decode(ids, raw)
+            ids, hashes = [one[1] for one in rows], [one[2] for one in rows]
+            yield rows[-1][0], hash_block(self._algorithm, ids, hashes)
 
     def _extended(
-        self, session: Session, state: _State[Block], block: Block, last_index: int
-    ) -> _State[Block]:
+        self, session: Session, state: _State, block: HashBlock, last_index: int
+    ) -> _State:
         size = block.ids.nbytes + block.values.nbytes
-        if state.full or state.size_bytes + size > self._max_bytes:
-            return _State(state.blocks, state.last_log_index, state.head, full=True)
         blocks = state.blocks
+        if state.full or state.size_bytes + size > self._max_bytes:
+            return _State(
+                state.generation, blocks, state.last_log_index, state.leaf_hash, full=True
+            )
         if blocks and len(blocks[-1].ids) + len(block.ids) <= BLOCK_ROWS:
-            blocks = (*blocks[:-1], self._table.join(blocks[-1], block))
+            last = blocks[-1]
+            joined = HashBlock(
+                np.concatenate((last.ids, block.ids)), np.concatenate((last.values, block.values))
+            )
+            blocks = (*blocks[:-1], joined)
         else:
             blocks = (*blocks, block)
-        return _State(blocks, last_index, _head_at(session, last_index))
-
-
-def _head_at(session: Session, log_index: int) -> bytes:
-    found = session.scalar(select(LogLeafRow.head).where(LogLeafRow.index == log_index))
-    return found or b""
+        return _State(state.generation, blocks, last_index, leaf_hash_at(session, last_index))

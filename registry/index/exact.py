@@ -1,8 +1,7 @@
-"""Exact search over fingerprints: every row is compared, so nothing is missed. No IO.
+"""Exact comparison of fingerprints in memory: every row of every block. No IO.
 
-A million 256-bit hashes are 32 MB, and one pass over them takes tens of milliseconds. Graph
-indexes are faster and lose copies on vectors of this kind; they would be caches beside this one,
-behind `provenance.interfaces.VectorIndex`.
+Decides among the candidates of `hash_chunks` and `sign_codes`; by itself it is the search that all
+others are held to (`ExactVectorIndex`).
 """
 
 from __future__ import annotations
@@ -27,7 +26,9 @@ __all__ = [
     "VectorBlock",
     "best_cosines",
     "best_distances",
+    "hash_block",
     "pack_hash",
+    "require_length",
 ]
 
 IdArray: TypeAlias = npt.NDArray[np.bytes_]
@@ -61,6 +62,21 @@ class VectorBlock:
 
     ids: IdArray
     values: Float32Array
+
+
+def hash_block(algorithm: str, ids: Sequence[str], hashes: Sequence[bytes]) -> HashBlock:
+    """The block of rows as they are stored.
+
+    Raises:
+        RegistryError: A hash is not 32 bytes long; names the algorithm.
+    """
+    if any(len(value) != HASH_BYTES for value in hashes):
+        raise RegistryError(
+            f"a stored {algorithm} hash is not {HASH_BYTES} bytes long; "
+            "run: countermark registry check"
+        )
+    values = np.frombuffer(b"".join(hashes), dtype=np.uint64).reshape(-1, HASH_WORDS)
+    return HashBlock(np.array(ids, dtype="S16"), values)
 
 
 def pack_hash(value: PerceptualHash) -> Uint64Array:
@@ -108,8 +124,11 @@ def best_cosines(
     """
     best: list[EmbeddingNeighbour] = []
     for block in blocks:
-        _require_length(query, block.values.shape[1])
-        cosines = np.clip(block.values @ query.vector, -1.0, 1.0)
+        require_length(query, block.values.shape[1])
+        # In float64, rounded after: a product in float32 depends on where in the block a row lies,
+        # and equal vectors would not tie.
+        products = block.values.astype(np.float64) @ query.vector.astype(np.float64)
+        cosines = np.clip(products.astype(np.float32), -1.0, 1.0)
         hits = np.flatnonzero(cosines >= min_cosine)
         nearest = hits[np.argsort(-cosines[hits], kind="stable")][:limit]
         best += [EmbeddingNeighbour(_id(block.ids[i]), float(cosines[i])) for i in nearest]
@@ -122,7 +141,12 @@ def _id(raw: bytes) -> RecordId:
     return RecordId(raw.decode("ascii"))
 
 
-def _require_length(query: Embedding, length: int) -> None:
+def require_length(query: Embedding, length: int) -> None:
+    """Refuses a query whose number of components is not that of its space.
+
+    Raises:
+        RegistryError: It is not; names the space.
+    """
     if query.vector.shape[0] != length:
         raise RegistryError(
             f"a vector of space {query.space_id} has {query.vector.shape[0]} components, but the "
@@ -137,8 +161,10 @@ class ExactVectorIndex:
         self._space_id = space_id
         self._blocks = tuple(blocks)
 
-    def search(self, query: Embedding, *, limit: int) -> Sequence[EmbeddingNeighbour]:
+    def search(
+        self, query: Embedding, *, limit: int, min_cosine: float = -1.0
+    ) -> Sequence[EmbeddingNeighbour]:
         """Best `limit` neighbours, highest cosine first; none for a query of another space."""
         if query.space_id != self._space_id:
             return []
-        return best_cosines(self._blocks, query, min_cosine=-1.0, limit=limit)
+        return best_cosines(self._blocks, query, min_cosine=min_cosine, limit=limit)

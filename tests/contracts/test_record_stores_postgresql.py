@@ -1,15 +1,9 @@
-"""The record store on a throwaway PostgreSQL server; skipped where there is none."""
+"""The registry on a real PostgreSQL server: the suites that it passes on SQLite, too."""
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 import threading
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from job_store_suite import JobStoreTests
@@ -21,57 +15,10 @@ from registry.check import check_consistency
 from registry.store import open_store
 from registry.tables import HEAD_REVISION
 
-pytest.importorskip("psycopg", reason="the extra countermark[postgres] is not installed")
-
-
-def find_programs():
-    """The folder with initdb: distributions keep it off the path, beside the server itself."""
-    for name in ("initdb", "postgres"):
-        found = shutil.which(name)
-        if found and (Path(found).resolve().parent / "initdb").is_file():
-            return Path(found).resolve().parent
-    return None
-
-
-def unprivileged_user():
-    """PostgreSQL refuses to run as root."""
-    if os.geteuid() != 0:
-        return None
-    return pwd.getpwnam("nobody").pw_name
-
-
-@pytest.fixture(scope="module")
-def server():
-    """Address of a server that lives as long as this module; it listens on a local socket only."""
-    programs = find_programs()
-    if programs is None:
-        pytest.skip("there is no PostgreSQL server on this machine")
-    folder = Path(tempfile.mkdtemp())
-    user = unprivileged_user()
-    if user:
-        shutil.chown(folder, user)
-
-    def run(program, *words):
-        subprocess.run(
-            [programs / program, *words], check=True, user=user, stdout=subprocess.DEVNULL
-        )
-
-    run("initdb", "-D", folder / "data", "-U", "tester", "--auth=trust", "-E", "UTF8", "--no-sync")
-    # Nothing here has to outlive a power cut, and syncing to disk takes most of the time.
-    options = f"-c listen_addresses= -c fsync=off -k {folder}"
-    run("pg_ctl", "-D", folder / "data", "-o", options, "-l", folder / "log", "-w", "start")
-    yield folder
-    run("pg_ctl", "-D", folder / "data", "-m", "immediate", "-w", "stop")
-    shutil.rmtree(folder)
-
 
 @pytest.fixture
-def url(server):
-    """The server's database with new, empty tables."""
-    url = f"postgresql://tester@/postgres?host={server}"
-    migrate.upgrade(url)
-    yield url
-    migrate.downgrade(url, "base")
+def url(postgresql_url):
+    return postgresql_url
 
 
 class TestPostgresqlRecordStore(RecordStoreTests):

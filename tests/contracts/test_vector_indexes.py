@@ -1,8 +1,13 @@
 import numpy as np
 import pytest
 
+from benchmarks.bulk_rows import add_records
 from provenance.testing.indexes import SPACE, VectorIndexTests
+from registry import migrate
+from registry.engine import make_engine
 from registry.index.exact import ExactVectorIndex, VectorBlock
+from registry.index.pgvector import PgVectorIndex
+from registry.index.vectors import SqlVectorIndex
 
 
 class TestExactVectorIndex(VectorIndexTests):
@@ -18,3 +23,34 @@ class TestExactVectorIndex(VectorIndexTests):
             return ExactVectorIndex(SPACE, blocks)
 
         return in_two_blocks
+
+
+class TestSqlVectorIndex(VectorIndexTests):
+    """Sign codes over the rows of a registry, on SQLite and PostgreSQL."""
+
+    @pytest.fixture
+    def build(self, registry_url):
+        engine = make_engine(registry_url)
+
+        def over_rows(ids, vectors):
+            add_records(engine, vectors, space_id=SPACE, ids=ids)
+            return SqlVectorIndex(engine, SPACE)
+
+        yield over_rows
+        engine.dispose()
+
+
+class TestPgVectorIndex(VectorIndexTests):
+    """The same inside PostgreSQL."""
+
+    @pytest.fixture
+    def build(self, empty_postgresql_url):
+        migrate.upgrade(empty_postgresql_url)
+        engine = make_engine(empty_postgresql_url)
+
+        def over_rows(ids, vectors):
+            add_records(engine, vectors, space_id=SPACE, ids=ids)
+            return PgVectorIndex(engine, SPACE)
+
+        yield over_rows
+        engine.dispose()

@@ -1,4 +1,4 @@
-"""API keys on real SQLite: made, shown once, recognised, ended; quotas exact under concurrency."""
+"""API keys on both databases: made, shown once, recognised, ended; quotas exact when many ask."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+on_sqlite = pytest.mark.parametrize("registry_url", ["sqlite"], indirect=True)
 NOON = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC)
 
 
@@ -43,10 +44,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    url = f"sqlite:///{tmp_path}/registry.sqlite3"
-    migrate.upgrade(url)
-    return url
+def url(registry_url: str) -> str:
+    return registry_url
 
 
 @pytest.fixture
@@ -80,6 +79,7 @@ def test_a_key_is_recognised_by_its_text_alone(store: SqlApiKeyStore) -> None:
         assert store.authenticate(wrong) is None
 
 
+@on_sqlite
 def test_the_database_holds_no_secret(store: SqlApiKeyStore, tmp_path: Path) -> None:
     _, text = store.create("app", [Scope.VERIFY])
     store.close()
@@ -102,6 +102,7 @@ def test_a_revoked_or_expired_key_opens_nothing(store: SqlApiKeyStore, clock: Cl
         store.revoke("0" * 16)
 
 
+@on_sqlite
 def test_only_the_day_of_use_is_kept(store: SqlApiKeyStore, clock: Clock, tmp_path: Path) -> None:
     _, text = store.create("a", [Scope.VERIFY])
     clock.now += timedelta(hours=5, minutes=17)
@@ -112,6 +113,7 @@ def test_only_the_day_of_use_is_kept(store: SqlApiKeyStore, clock: Clock, tmp_pa
         assert raw.execute("SELECT last_used_on FROM api_keys").fetchone() == ("2026-07-01",)
 
 
+@on_sqlite
 def test_a_key_is_recognised_in_a_database_that_cannot_be_written(
     url: str, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,159 @@
+"""Checks what is derived from fingerprints against their rows, and makes it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sqlalchemy import func, select
+
+from provenance.errors import RegistryError
+from registry.engine import reading, translated_errors, writer
+from registry.index.cache_file import cache_path, read_cache
+from registry.index.generations import leaf_hash_at, read_generation
+from registry.index.hash_chunks import chunk_keys, count_missing, rebuild
+from registry.index.sign_codes import encode
+from registry.index.vectors import SqlVectorIndex, read_vectors
+from registry.tables import EmbeddingRow, HashChunkRow, PerceptualHashRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+    from sqlalchemy.orm import Session
+
+__all__ = ["IndexState", "check_indexes", "rebuild_indexes"]
+
+SAMPLE_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """How an index stands to its rows.
+
+    Attributes:
+        name: ``hash_chunks``, or the space id.
+        rows: Fingerprints it is about.
+        indexed: How many of them it holds; the rest is taken in by the next search.
+        problem: What is wrong; empty when nothing is. Only chunks can answer wrongly: a file that
+            does not fit is never used.
+    """
+
+    name: str
+    rows: int
+    indexed: int
+    problem: str = ""
+
+
+def check_indexes(
+    engine: Engine, folder: Path | None, *, sample: int = SAMPLE_ROWS
+) -> tuple[IndexState, ...]:
+    """Compares numbers, and a sample of the contents; reads only.
+
+    Args:
+        engine: Of a registry at the newest migration.
+        folder: Of the files of codes; None leaves them out.
+        sample: How many rows of each index are compared.
+
+    Raises:
+        RegistryUnavailableError: The database cannot be reached.
+    """
+    with reading(engine) as session:
+        states = [_check_chunks(session, sample)]
+        if folder is not None:
+            states += [_check_file(session, folder, space, sample) for space in _spaces(session)]
+    return tuple(states)
+
+
+def rebuild_indexes(engine: Engine, folder: Path | None) -> tuple[IndexState, ...]:
+    """Makes the chunks and all files of codes again; answers what they hold then.
+
+    Raises:
+        RegistryUnavailableError: The database cannot be reached or written.
+    """
+    with translated_errors(str(engine.url)), writer(engine).begin() as connection:
+        rebuild(connection)
+    if folder is not None:
+        with reading(engine) as session:
+            spaces = list(_spaces(session))
+        for space in spaces:
+            SqlVectorIndex(engine, space, folder=folder).rebuild()
+    return check_indexes(engine, folder)
+
+
+def _spaces(session: Session) -> Iterator[str]:
+    """Space ids; one look into the index for each, where DISTINCT reads every row."""
+    last = ""
+    while True:
+        found = session.scalar(
+            select(func.min(EmbeddingRow.space_id)).where(EmbeddingRow.space_id > last)
+        )
+        if found is None:
+            return
+        yield found
+        last = found
+
+
+def _check_chunks(session: Session, sample: int) -> IndexState:
+    rows = session.scalar(select(func.count()).select_from(PerceptualHashRow)) or 0
+    missing = count_missing(session)
+    remedy = "run: countermark registry index --rebuild"
+    if missing:
+        word = "missing" if missing > 0 else "too many"
+        problem = f"{abs(missing)} rows of hash_chunks are {word}; {remedy}"
+        return IndexState("hash_chunks", rows, rows - missing // 16, problem)
+    row = PerceptualHashRow
+    some = session.execute(
+        select(row.record_id, row.log_index, row.hash).order_by(func.random()).limit(sample)
+    ).all()
+    for record_id, log_index, value in some:
+        (keys,) = chunk_keys([value])
+        found = session.scalar(
+            select(func.count())
+            .select_from(HashChunkRow)
+            .where(HashChunkRow.key.in_(keys), HashChunkRow.log_index == log_index)
+        )
+        if found != len(keys):
+            problem = f"hash_chunks do not hold the hash of record {record_id}; {remedy}"
+            return IndexState("hash_chunks", rows, rows, problem)
+    return IndexState("hash_chunks", rows, rows)
+
+
+def _check_file(session: Session, folder: Path, space_id: str, sample: int) -> IndexState:
+    row = EmbeddingRow
+    rows = (
+        session.scalar(select(func.count()).select_from(row).where(row.space_id == space_id)) or 0
+    )
+    path = cache_path(folder, space_id)
+    if not path.exists():
+        return IndexState(space_id, rows, 0)
+    found = read_cache(path, space_id)
+    unused = "it is not used, and written again later; or run: countermark registry index --rebuild"
+    if found is None:
+        return IndexState(
+            space_id, rows, 0, f"index file {path} is damaged or of another version; {unused}"
+        )
+    header, blocks = found
+    if header.generation != read_generation(session, space_id) or header.leaf_hash != (
+        leaf_hash_at(session, header.last_log_index).hex()
+    ):
+        return IndexState(space_id, rows, 0, f"index file {path} is of other rows; {unused}")
+    indexes = np.concatenate([block.log_indexes for block in blocks])
+    codes = np.concatenate([block.words for block in blocks], axis=1)
+    chosen = np.sort(
+        np.random.default_rng().choice(len(indexes), min(sample, len(indexes)), replace=False)
+    )
+    try:
+        stored = read_vectors(session, space_id, indexes[chosen].tolist())
+    except RegistryError as error:
+        return IndexState(space_id, rows, header.rows, str(error))
+    if (
+        stored is None
+        or len(stored.ids) != len(chosen)
+        or not np.array_equal(encode(stored.values), codes[:, chosen])
+    ):
+        problem = f"index file {path} does not hold the vectors of its rows; {unused}"
+        return IndexState(space_id, rows, header.rows, problem)
+    return IndexState(space_id, rows, header.rows)
