@@ -71,7 +71,7 @@ def _against(item: Evidence) -> str | None:
     if isinstance(item, RegistryEvidence) and item.finding is not Finding.PRESENT:
         return None
     opinion = form_opinion(item)
-    if opinion is None or opinion.rung is Rung.UNKEYED_WATERMARK:
+    if opinion is None or opinion.rung <= Rung.UNKEYED_WATERMARK:
         return None
     if opinion.origin in MACHINE or opinion.origin is Origin.CONFLICTING:
         return item.reason
