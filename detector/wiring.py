@@ -110,6 +110,7 @@ def build_attester(settings: Settings) -> Attester:
         ),
         limits=image_limits(settings),
         clock=lambda: datetime.now(UTC),
+        keeps_thumbnail=settings.fingerprint.keep_thumbnail,
     )
 
 

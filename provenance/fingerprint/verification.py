@@ -1,0 +1,175 @@
+"""Geometric verification: is this picture, or a part of it, that record's picture?
+
+Of a record only a small grey thumbnail is needed (docs/adr/0019). Keypoints of both are found anew,
+by the same library.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from provenance.errors import BackendUnavailableError, RegistryError
+from provenance.fingerprint.geometry import Alignment, Keypoints, align, measure_agreement
+from provenance.fingerprint.keypoints import load_finder
+from provenance.fingerprint.similarity import VERIFIED_MIN_INLIERS
+
+if TYPE_CHECKING:
+    from provenance.fingerprint.keypoints import KeypointFinder
+    from provenance.types import RasterImage
+
+__all__ = [
+    "THUMBNAIL_SIDE_PX",
+    "GeometryVerifier",
+    "Look",
+    "PreparedQuery",
+    "Verification",
+    "load_verifier",
+    "make_thumbnail",
+    "read_thumbnail",
+]
+
+Grey: TypeAlias = npt.NDArray[np.uint8]
+
+THUMBNAIL_SIDE_PX = 512
+"""Longest side; below 400, half-size crops were verified less often."""
+_THUMBNAIL_QUALITY = 60
+"""WebP; about 10 KB. Keypoints of the query were re-encoded too, mostly worse than that."""
+_QUERY_SIDE_PX = 800
+"""A copy that fills a quarter of the query is still as large as the thumbnail's half."""
+_MIN_KEYPOINTS = 4 * VERIFIED_MIN_INLIERS
+"""With fewer points on either side, that few agree says nothing against a copy."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """One picture, as keypoints see it.
+
+    Attributes:
+        grey: (H, W) uint8 luma.
+        keypoints: Of `grey`.
+    """
+
+    grey: Grey
+    keypoints: Keypoints
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedQuery:
+    """The picture under examination, as it is and mirrored: keypoints are not mirror images."""
+
+    upright: Look
+    mirrored: Look
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What geometry says of one comparison.
+
+    Attributes:
+        inliers: Keypoints that one movement carries; None where the pictures have too few to tell.
+        agreement: Share of blocks that show the same, 0..1; None where it was not reached.
+        is_mirrored: Whether the query agrees mirrored.
+    """
+
+    inliers: int | None
+    agreement: float | None = None
+    is_mirrored: bool = False
+
+
+def make_thumbnail(image: RasterImage) -> bytes:
+    """A grey WebP of at most 512 pixels: all that verification keeps of a registered picture."""
+    out = io.BytesIO()
+    _shrink(image, THUMBNAIL_SIDE_PX).save(out, "WEBP", quality=_THUMBNAIL_QUALITY, method=4)
+    return out.getvalue()
+
+
+def read_thumbnail(data: bytes) -> Grey:
+    """(H, W) uint8 luma of a kept thumbnail.
+
+    Raises:
+        RegistryError: The bytes are none.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("WEBP",)) as opened:
+            if max(opened.size) > THUMBNAIL_SIDE_PX:
+                raise RegistryError("a kept thumbnail is larger than thumbnails are")
+            return np.array(opened.convert("L"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise RegistryError(f"a kept thumbnail does not decode: {error}") from error
+
+
+def load_verifier() -> GeometryVerifier | None:
+    """The verifier of this installation; None where no library finds keypoints."""
+    try:
+        return GeometryVerifier(load_finder())
+    except BackendUnavailableError:
+        return None
+
+
+class GeometryVerifier:
+    """Compares pictures point by point and block by block; the same answer each time.
+
+    Args:
+        find: Finds keypoints.
+    """
+
+    def __init__(self, find: KeypointFinder) -> None:
+        self._find = find
+
+    def prepare_query(self, image: RasterImage) -> PreparedQuery:
+        """Looks at a picture once, for any number of comparisons."""
+        grey = np.array(_shrink(image, _QUERY_SIDE_PX))
+        return PreparedQuery(
+            self._look_twice(grey), self._look_twice(np.ascontiguousarray(grey[:, ::-1]))
+        )
+
+    def _look_twice(self, grey: Grey) -> Look:
+        """Once more at half the size: a query may show the reference enlarged, and its own finest
+        corners would take all the places."""
+        near = self._find(grey)
+        half = Image.fromarray(grey).reduce(2) if min(grey.shape) > 1 else Image.fromarray(grey)
+        far = self._find(np.array(half))
+        return Look(
+            grey,
+            Keypoints(
+                np.concatenate((near.points, 2.0 * far.points + 0.5)),
+                np.concatenate((near.descriptors, far.descriptors)),
+            ),
+        )
+
+    def look(self, grey: Grey) -> Look:
+        """Keypoints of an (H, W) picture, with the picture."""
+        return Look(grey, self._find(grey))
+
+    def verify(self, reference: Look, query: PreparedQuery) -> Verification:
+        """Compares a registered picture with the query, upright and mirrored."""
+        fewest = min(len(reference.keypoints), len(query.upright.keypoints))
+        if fewest < _MIN_KEYPOINTS:
+            return Verification(None)
+        best = Verification(0)
+        for is_mirrored, look in ((False, query.upright), (True, query.mirrored)):
+            found = align(reference.keypoints, look.keypoints, at_least=VERIFIED_MIN_INLIERS)
+            if found is not None and found.inliers > (best.inliers or 0):
+                best = _agree(reference, look, found, is_mirrored=is_mirrored)
+            if (best.inliers or 0) >= 2 * VERIFIED_MIN_INLIERS:
+                break  # no picture agrees both ways
+        return best
+
+
+def _agree(reference: Look, query: Look, found: Alignment, *, is_mirrored: bool) -> Verification:
+    if found.inliers < VERIFIED_MIN_INLIERS:
+        return Verification(found.inliers, None, is_mirrored)
+    agreement = measure_agreement(reference.grey, query.grey, found)
+    return Verification(found.inliers, agreement, is_mirrored)
+
+
+def _shrink(image: RasterImage, side_px: int) -> Image.Image:
+    grey = Image.fromarray(image.pixels).convert("L")
+    grey.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+    return grey
