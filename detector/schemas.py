@@ -188,6 +188,9 @@ class RegistryView(_View):
     claimant: str | None
     distance_bits: int | None
     cosine: float | None
+    inliers: int | None
+    agreement: float | None
+    view: str | None
     revoked: bool
 
 
@@ -272,6 +275,9 @@ VERDICT_EXAMPLE: JsonDict = {
             "claimant": None,
             "distance_bits": None,
             "cosine": None,
+            "inliers": None,
+            "agreement": None,
+            "view": None,
             "revoked": False,
         }
     ],

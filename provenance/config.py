@@ -233,7 +233,7 @@ class DetectorSettings:
         "watermark",
         "known_watermarks",
         "known_watermarks_search",
-        "embedding",
+        "registry_search",
     )
     filter_engine: str = "local"
     time_budget_s: Annotated[float, Range(0, YEAR_S, excluded=0)] = 10.0

@@ -124,7 +124,8 @@ def _hamming(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> npt
     """(N, M) differing bits; as a product of matrices of ±1, which is faster than counting."""
     signs = [np.unpackbits(one, axis=1).astype(np.float32) * 2 - 1 for one in (first, second)]
     bits = signs[0].shape[1]
-    return ((bits - signs[0] @ signs[1].T) / 2).astype(np.int16)
+    differing: npt.NDArray[np.int16] = ((bits - signs[0] @ signs[1].T) / 2).astype(np.int16)
+    return differing
 
 
 def _similarities(start: Points, end: Points, chosen: npt.NDArray[np.intp]) -> Points:
@@ -180,7 +181,7 @@ def _refine(matrix: Points, start: Points, end: Points) -> Alignment | None:
         solved, _, rank, _ = np.linalg.lstsq(ones, end[inside], rcond=None)
         if rank < 3:
             return None
-        fitted = solved.T
+        fitted: Points = np.asarray(solved.T, dtype=np.float64)
         again = _carried(fitted, start, end)
         if again.sum() < inside.sum():
             break

@@ -81,13 +81,13 @@ def _load_opencv() -> KeypointFinder | None:
     def find(grey: npt.NDArray[np.uint8]) -> Keypoints:
         if min(grey.shape) < _MIN_SIDE_PX:
             return _none()
-        orb = cv2.ORB_create(nfeatures=_CANDIDATES, fastThreshold=_FAST_THRESHOLD)
+        orb = cv2.ORB.create(nfeatures=_CANDIDATES, fastThreshold=_FAST_THRESHOLD)
         found, descriptors = orb.detectAndCompute(np.ascontiguousarray(grey), None)
-        if descriptors is None:
+        if not found:
             return _none()
         points = np.array([one.pt for one in found], dtype=np.float64)
         kept = _spread(points, np.array([one.response for one in found]), grey.shape)
-        return Keypoints(points[kept], descriptors[kept])
+        return Keypoints(points[kept], np.asarray(descriptors, dtype=np.uint8)[kept])
 
     return find
 

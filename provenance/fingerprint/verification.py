@@ -130,8 +130,10 @@ class GeometryVerifier:
         )
 
     def _look_twice(self, grey: Grey) -> Look:
-        """Once more at half the size: a query may show the reference enlarged, and its own finest
-        corners would take all the places."""
+        """At half the size once more.
+
+        A query may show the reference enlarged; then its own finest corners take all the places.
+        """
         near = self._find(grey)
         half = Image.fromarray(grey).reduce(2) if min(grey.shape) > 1 else Image.fromarray(grey)
         far = self._find(np.array(half))

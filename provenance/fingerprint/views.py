@@ -42,6 +42,8 @@ _QUIET_SHARE = 0.9
 """Of a border's pixels so many are near its middle level; the rest may be a line of small print."""
 _MIN_TRIM = 0.02
 """Less than this share of a side cut off is no border."""
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+"""Weights of red, green and blue (BT.601)."""
 _ROUNDS = 4
 """Frames within frames: a page, a window on it, its picture."""
 
@@ -86,7 +88,7 @@ def find_content_box(image: RasterImage) -> tuple[int, int, int, int] | None:
     another one for each side; a few words on it do not matter.
     """
     step = max(1, max(image.width_px, image.height_px) // 512)
-    luma = image.pixels[::step, ::step].astype(np.float32) @ np.float32([0.299, 0.587, 0.114])
+    luma = image.pixels[::step, ::step].astype(np.float32) @ _LUMA
     left, top, right, bottom = 0, 0, luma.shape[1], luma.shape[0]
     for _ in range(_ROUNDS):
         inside = luma[top:bottom, left:right]
