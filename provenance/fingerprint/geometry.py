@@ -154,13 +154,16 @@ def _affinities(start: Points, end: Points, chosen: npt.NDArray[np.intp]) -> Poi
 
 def _best(matrices: Points, start: Points, end: Points) -> Points | None:
     """The first of those that carry most matches, and don't crush the picture."""
-    widths = np.linalg.svd(matrices[:, :, :2], compute_uv=False)
-    upright = np.linalg.det(matrices[:, :, :2]) > 0  # a mirrored query is tried as its own picture
+    turns = matrices[:, :, :2]
+    area = turns[:, 0, 0] * turns[:, 1, 1] - turns[:, 0, 1] * turns[:, 1, 0]
+    # Singular values of a 2x2 matrix: their squares have the sum and the product of these.
+    total = (turns**2).sum(axis=(1, 2))
+    longest = np.sqrt((total + np.sqrt(np.maximum(total**2 - 4 * area**2, 0.0))) / 2)
+    # A mirrored query is tried as a picture of its own, so a movement keeps the sense of turning.
     fits = (
-        upright
-        & (widths[:, 0] <= MAX_SCALE)
-        & (widths[:, 1] >= MIN_SCALE)
-        & (widths[:, 0] <= MAX_STRETCH * widths[:, 1])
+        (area >= MIN_SCALE**2)
+        & (longest <= MAX_SCALE)
+        & (longest**2 <= MAX_STRETCH * np.maximum(area, 1e-12))
     )
     matrices = matrices[fits]
     if not len(matrices):

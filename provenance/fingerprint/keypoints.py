@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["INSTALL_HINT", "KeypointFinder", "find_library", "load_finder"]
 
 MAX_KEYPOINTS = 640
-_CANDIDATES = 2500
+MANY_KEYPOINTS = 1600
+"""Of a registered picture: a query may show a tenth of it, enlarged."""
+_CANDIDATES = 3500
 _CELLS = 8
 """Corners are kept evenly: of many candidates the strongest of each of 8x8 cells. Letters laid over
 a picture are stronger than all its own corners, and would take every place."""
@@ -39,8 +41,8 @@ INSTALL_HINT = "pip install 'countermark[geometry]'"
 class KeypointFinder(Protocol):
     """Finds the corners of a picture; the same ones each time."""
 
-    def __call__(self, grey: npt.NDArray[np.uint8]) -> Keypoints:
-        """Up to `MAX_KEYPOINTS` corners of an (H, W) picture; none of a flat or tiny one."""
+    def __call__(self, grey: npt.NDArray[np.uint8], *, at_most: int = MAX_KEYPOINTS) -> Keypoints:
+        """Up to `at_most` corners of an (H, W) picture, spread evenly; none of a tiny one."""
 
 
 def load_finder() -> KeypointFinder:
@@ -78,7 +80,7 @@ def _load_opencv() -> KeypointFinder | None:
     except (ImportError, AttributeError):  # the second where two wheels overwrote each other
         return None
 
-    def find(grey: npt.NDArray[np.uint8]) -> Keypoints:
+    def find(grey: npt.NDArray[np.uint8], *, at_most: int = MAX_KEYPOINTS) -> Keypoints:
         if min(grey.shape) < _MIN_SIDE_PX:
             return _none()
         orb = cv2.ORB.create(nfeatures=_CANDIDATES, fastThreshold=_FAST_THRESHOLD)
@@ -86,7 +88,7 @@ def _load_opencv() -> KeypointFinder | None:
         if not found:
             return _none()
         points = np.array([one.pt for one in found], dtype=np.float64)
-        kept = _spread(points, np.array([one.response for one in found]), grey.shape)
+        kept = _spread(points, np.array([one.response for one in found]), grey.shape, at_most)
         return Keypoints(points[kept], np.asarray(descriptors, dtype=np.uint8)[kept])
 
     return find
@@ -101,7 +103,7 @@ def _load_scikit_image() -> KeypointFinder | None:
 
 
 def _from_scikit_image(orb_class: Callable[..., Any]) -> KeypointFinder:
-    def find(grey: npt.NDArray[np.uint8]) -> Keypoints:
+    def find(grey: npt.NDArray[np.uint8], *, at_most: int = MAX_KEYPOINTS) -> Keypoints:
         if min(grey.shape) < _MIN_SIDE_PX:
             return _none()
         orb = orb_class(n_keypoints=_CANDIDATES, fast_threshold=_FAST_THRESHOLD / 255)
@@ -110,7 +112,7 @@ def _from_scikit_image(orb_class: Callable[..., Any]) -> KeypointFinder:
         except RuntimeError:  # it finds no corner at all
             return _none()
         points = np.asarray(orb.keypoints, dtype=np.float64)[:, ::-1]
-        kept = _spread(points, np.asarray(orb.responses), grey.shape)
+        kept = _spread(points, np.asarray(orb.responses), grey.shape, at_most)
         descriptors = np.packbits(np.asarray(orb.descriptors, dtype=bool), axis=1)
         return Keypoints(points[kept], descriptors[kept])
 
@@ -118,7 +120,10 @@ def _from_scikit_image(orb_class: Callable[..., Any]) -> KeypointFinder:
 
 
 def _spread(
-    points: npt.NDArray[np.float64], strength: npt.NDArray[np.floating], shape: tuple[int, ...]
+    points: npt.NDArray[np.float64],
+    strength: npt.NDArray[np.floating],
+    shape: tuple[int, ...],
+    at_most: int,
 ) -> npt.NDArray[np.intp]:
     """Indices of the corners to keep: the strongest of each cell, then the next of each."""
     cells = np.minimum((points / (shape[1], shape[0]) * _CELLS).astype(int), _CELLS - 1)
@@ -126,7 +131,7 @@ def _spread(
     order = np.lexsort((-strength, cell))
     first = np.searchsorted(cell[order], np.arange(_CELLS**2))
     rank = np.arange(len(order)) - first[cell[order]]
-    return np.sort(order[np.argsort(rank, kind="stable")[:MAX_KEYPOINTS]])
+    return np.sort(order[np.argsort(rank, kind="stable")[:at_most]])
 
 
 def _none() -> Keypoints:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from provenance.errors import BackendUnavailableError, RegistryError
 from provenance.fingerprint.geometry import Alignment, Keypoints, align, measure_agreement
-from provenance.fingerprint.keypoints import load_finder
+from provenance.fingerprint.keypoints import MANY_KEYPOINTS, load_finder
 from provenance.fingerprint.similarity import VERIFIED_MIN_INLIERS
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ class GeometryVerifier:
         )
 
     def look(self, grey: Grey) -> Look:
-        """Keypoints of an (H, W) picture, with the picture."""
-        return Look(grey, self._find(grey))
+        """A registered picture, (H, W) uint8 luma, with its keypoints."""
+        return Look(grey, self._find(grey, at_most=MANY_KEYPOINTS))
 
     def verify(self, reference: Look, query: PreparedQuery) -> Verification:
         """Compares a registered picture with the query, upright and mirrored."""
