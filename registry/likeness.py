@@ -47,6 +47,9 @@ WHOLE = "whole"
 MAX_LOOKS = 512
 """Thumbnails kept in memory with their keypoints: about 250 KB each at most."""
 
+SLOW_CANDIDATES = 3
+"""Records that are compared at most where finding keypoints takes a second a picture."""
+
 _CLEAR_INLIERS = 24
 """Twice what a verified copy needs: then no further candidate is compared."""
 
@@ -186,9 +189,7 @@ class LikenessSearch:
 
     def _add_nearest(self, image: RasterImage, found: dict[RecordId, _Candidate]) -> None:
         """Fills up with the nearest hashes at any distance: geometry tells them apart."""
-        options = self._options
-        is_small = self._store.count() <= options.try_all_up_to
-        limit = options.try_all_up_to if is_small else options.candidates
+        limit = self._most_compared()
         if len(found) >= limit:
             return
         distances: dict[RecordId, int] = {}
@@ -225,7 +226,7 @@ class LikenessSearch:
             return
         pictures = {view.name: view.image for view in views}
         prepared: dict[str, PreparedQuery] = {WHOLE: verifier.prepare_query(image)}
-        for candidate in sorted(found.values(), key=_promise):
+        for candidate in sorted(found.values(), key=_promise)[: self._most_compared()]:
             reference = self._reference(candidate.record_id, verifier)
             if reference is None:
                 continue
@@ -246,6 +247,14 @@ class LikenessSearch:
                 (candidate.likeness.inliers or 0) >= _CLEAR_INLIERS
             ):
                 return
+
+    def _most_compared(self) -> int:
+        """How many records geometry looks at."""
+        options = self._options
+        if self._verifier is not None and not self._verifier.is_quick:
+            return min(options.candidates, SLOW_CANDIDATES)
+        is_small = self._store.count() <= options.try_all_up_to
+        return max(options.candidates, options.try_all_up_to) if is_small else options.candidates
 
     def _reference(self, record_id: RecordId, verifier: GeometryVerifier) -> Look | None:
         """The record's small picture with its keypoints; None where none is kept, or it is bad."""

@@ -153,25 +153,30 @@ def _affinities(start: Points, end: Points, chosen: npt.NDArray[np.intp]) -> Poi
 
 
 def _best(matrices: Points, start: Points, end: Points) -> Points | None:
-    """The first of those that carry most matches, and don't crush the picture."""
-    turns = matrices[:, :, :2]
-    area = turns[:, 0, 0] * turns[:, 1, 1] - turns[:, 0, 1] * turns[:, 1, 0]
-    # Singular values of a 2x2 matrix: their squares have the sum and the product of these.
-    total = (turns**2).sum(axis=(1, 2))
-    longest = np.sqrt((total + np.sqrt(np.maximum(total**2 - 4 * area**2, 0.0))) / 2)
-    # A mirrored query is tried as a picture of its own, so a movement keeps the sense of turning.
-    fits = (
-        (area >= MIN_SCALE**2)
-        & (longest <= MAX_SCALE)
-        & (longest**2 <= MAX_STRETCH * np.maximum(area, 1e-12))
-    )
-    matrices = matrices[fits]
+    """The first of those that carry most matches, and that a copy may undergo."""
+    matrices = matrices[_is_usual(matrices)]
     if not len(matrices):
         return None
     carried = np.einsum("tij,nj->tni", matrices[:, :, :2], start) + matrices[:, None, :, 2]
     near = ((carried - end) ** 2).sum(axis=2) <= TOLERANCE_PX**2
     best: Points = matrices[near.sum(axis=1).argmax()]
     return best
+
+
+def _is_usual(matrices: Points) -> npt.NDArray[np.bool_]:
+    """(T,) whether a movement neither mirrors nor crushes nor stretches beyond the bounds."""
+    turns = matrices[:, :, :2]
+    area = turns[:, 0, 0] * turns[:, 1, 1] - turns[:, 0, 1] * turns[:, 1, 0]
+    # Singular values of a 2x2 matrix: their squares have the sum and the product of these.
+    total = (turns**2).sum(axis=(1, 2))
+    longest = np.sqrt((total + np.sqrt(np.maximum(total**2 - 4 * area**2, 0.0))) / 2)
+    # A mirrored query is tried as a picture of its own.
+    usual: npt.NDArray[np.bool_] = (
+        (area >= MIN_SCALE**2)
+        & (longest <= MAX_SCALE)
+        & (longest**2 <= MAX_STRETCH * np.maximum(area, 1e-12))
+    )
+    return usual
 
 
 def _refine(matrix: Points, start: Points, end: Points) -> Alignment | None:
@@ -186,7 +191,7 @@ def _refine(matrix: Points, start: Points, end: Points) -> Alignment | None:
             return None
         fitted: Points = np.asarray(solved.T, dtype=np.float64)
         again = _carried(fitted, start, end)
-        if again.sum() < inside.sum():
+        if again.sum() < inside.sum() or not _is_usual(fitted[None])[0]:
             break
         matrix, inside = fitted, again
     return Alignment(matrix, min(_places(start[inside]), _places(end[inside])))

@@ -16,10 +16,12 @@ from PIL import Image
 
 from provenance.errors import BackendUnavailableError, RegistryError
 from provenance.fingerprint.geometry import Alignment, Keypoints, align, measure_agreement
-from provenance.fingerprint.keypoints import MANY_KEYPOINTS, load_finder
+from provenance.fingerprint.keypoints import MANY_KEYPOINTS, find_library, load_finder
 from provenance.fingerprint.similarity import VERIFIED_MIN_INLIERS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from provenance.fingerprint.keypoints import KeypointFinder
     from provenance.types import RasterImage
 
@@ -42,6 +44,8 @@ _THUMBNAIL_QUALITY = 60
 """WebP; about 10 KB. Keypoints of the query were re-encoded too, mostly worse than that."""
 _QUERY_SIDE_PX = 800
 """A copy that fills a quarter of the query is still as large as the thumbnail's half."""
+_SLOW_QUERY_SIDE_PX = 512
+"""For scikit-image: a second of one core for each look, forty times OpenCV's."""
 _MIN_KEYPOINTS = 4 * VERIFIED_MIN_INLIERS
 """With fewer points on either side, that few agree says nothing against a copy."""
 
@@ -59,12 +63,25 @@ class Look:
     keypoints: Keypoints
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class PreparedQuery:
-    """The picture under examination, as it is and mirrored: keypoints are not mirror images."""
+    """The picture under examination, as it is and mirrored: keypoints are not mirror images.
 
-    upright: Look
-    mirrored: Look
+    Args:
+        grey: (H, W) uint8 luma.
+        look: Finds its keypoints; asked for the mirrored ones when they are first needed.
+    """
+
+    def __init__(self, grey: Grey, look: Callable[[Grey], Look]) -> None:
+        self.upright = look(grey)
+        self._look = look
+        self._mirrored: Look | None = None
+
+    @property
+    def mirrored(self) -> Look:
+        """The mirror image."""
+        if self._mirrored is None:
+            self._mirrored = self._look(np.ascontiguousarray(self.upright.grey[:, ::-1]))
+        return self._mirrored
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +124,10 @@ def read_thumbnail(data: bytes) -> Grey:
 def load_verifier() -> GeometryVerifier | None:
     """The verifier of this installation; None where no library finds keypoints."""
     try:
-        return GeometryVerifier(load_finder())
+        find = load_finder()
     except BackendUnavailableError:
         return None
+    return GeometryVerifier(find, is_quick=find_library() == "opencv")
 
 
 class GeometryVerifier:
@@ -117,17 +135,18 @@ class GeometryVerifier:
 
     Args:
         find: Finds keypoints.
+        is_quick: Whether it takes milliseconds; else queries are looked at in less detail, and
+            callers should compare few pictures.
     """
 
-    def __init__(self, find: KeypointFinder) -> None:
+    def __init__(self, find: KeypointFinder, *, is_quick: bool = True) -> None:
         self._find = find
+        self.is_quick = is_quick
 
     def prepare_query(self, image: RasterImage) -> PreparedQuery:
         """Looks at a picture once, for any number of comparisons."""
-        grey = np.array(_shrink(image, _QUERY_SIDE_PX))
-        return PreparedQuery(
-            self._look_twice(grey), self._look_twice(np.ascontiguousarray(grey[:, ::-1]))
-        )
+        side_px = _QUERY_SIDE_PX if self.is_quick else _SLOW_QUERY_SIDE_PX
+        return PreparedQuery(np.array(_shrink(image, side_px)), self._look_twice)
 
     def _look_twice(self, grey: Grey) -> Look:
         """At half the size once more.
@@ -155,7 +174,8 @@ class GeometryVerifier:
         if fewest < _MIN_KEYPOINTS:
             return Verification(None)
         best = Verification(0)
-        for is_mirrored, look in ((False, query.upright), (True, query.mirrored)):
+        for is_mirrored in (False, True):
+            look = query.mirrored if is_mirrored else query.upright
             found = align(reference.keypoints, look.keypoints, at_least=VERIFIED_MIN_INLIERS)
             if found is not None and found.inliers > (best.inliers or 0):
                 best = _agree(reference, look, found, is_mirrored=is_mirrored)
