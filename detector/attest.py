@@ -23,6 +23,7 @@ from provenance.errors import (
     InputError,
     UnsupportedMediaTypeError,
 )
+from provenance.fingerprint.verification import make_thumbnail
 from provenance.manifest.asset_info import describe_asset
 from provenance.manifest.attestation import Attestation, AttestedClaim
 from provenance.manifest.certificates import name_holder
@@ -117,6 +118,7 @@ class Attester:
         terms: What every attestation says alike.
         limits: On the picture.
         clock: The time now, UTC.
+        keeps_thumbnail: Whether a small grey picture is kept, so that copies can be verified.
     """
 
     detector: DetectorService
@@ -127,6 +129,7 @@ class Attester:
     terms: AttestTerms
     limits: ImageLimits
     clock: Callable[[], datetime]
+    keeps_thumbnail: bool = True
 
     def attest(
         self,
@@ -176,6 +179,7 @@ class Attester:
         prints = Fingerprints(
             self.hasher.hash(raster),
             None if self.embedder is None else self.embedder.encode(raster),
+            make_thumbnail(raster) if self.keeps_thumbnail else None,
         )
         found = prints.perceptual_hash
         has_past = ingredient.state is not IngredientState.NONE

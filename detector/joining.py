@@ -112,8 +112,11 @@ class RegistryJoin:
         if confirmed is None:
             return joined
         record = store.get(confirmed)
+        surer = _is_found_surely(joined, confirmed)
         joined = [
-            _compare_credentials(e, record) for e in joined if not _is_likeness_of(e, confirmed)
+            _compare_credentials(e, record)
+            for e in joined
+            if not (surer and _is_likeness_of(e, confirmed))
         ]
         if record.manifest_label not in _present_labels(evidence):
             mark_id = marks[0][0] if marks else None
@@ -287,11 +290,25 @@ def _confirmed_record(evidence: Sequence[Evidence]) -> RecordId | None:
     return None if best is None else best.record_id
 
 
+_SURE = (MatchBasis.FILE_HASH, MatchBasis.PIXEL_HASH, MatchBasis.WATERMARK)
+
+
+def _is_found_surely(evidence: Sequence[Evidence], record_id: RecordId) -> bool:
+    """Whether bytes, pixels or a mark confirm the record, not only its looks."""
+    return any(
+        isinstance(e, RegistryEvidence)
+        and e.record_id == record_id
+        and e.basis in _SURE
+        and e.tier in _CONFIRMED
+        for e in evidence
+    )
+
+
 def _is_likeness_of(item: Evidence, record_id: RecordId) -> bool:
-    """A "looks like" hit on the record that is confirmed anyway says nothing more."""
+    """Looking like the record that is confirmed anyway says nothing more."""
     return (
         isinstance(item, RegistryEvidence)
-        and item.tier is MatchTier.SIMILAR
+        and item.basis not in _SURE
         and item.record_id == record_id
     )
 

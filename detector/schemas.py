@@ -206,6 +206,9 @@ class RegistryView(_View):
     claimant: str | None
     distance_bits: int | None
     cosine: float | None
+    inliers: int | None
+    agreement: float | None
+    view: str | None
     revoked: bool
 
 
@@ -307,6 +310,9 @@ VERDICT_EXAMPLE: JsonDict = {
             "claimant": None,
             "distance_bits": None,
             "cosine": None,
+            "inliers": None,
+            "agreement": None,
+            "view": None,
             "revoked": False,
         }
     ],

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from detector.attest import Attester
     from detector.policy_rules import Policy
     from provenance.config import Settings
+    from provenance.fingerprint.verification import GeometryVerifier
     from provenance.interfaces import EvidenceSource, RecordStore
 
 __all__ = ["build_attester", "build_context", "build_detector", "build_policy", "image_limits"]
@@ -129,6 +130,7 @@ def build_attester(settings: Settings) -> Attester:
         ),
         limits=image_limits(settings),
         clock=lambda: datetime.now(UTC),
+        keeps_thumbnail=settings.fingerprint.keep_thumbnail,
     )
 
 
@@ -148,6 +150,8 @@ def build_context(
         store=_Opener(partial(_open_existing_registry, settings)),
         hasher=_Opener(partial(build_hasher, settings)),
         embedder=_Opener(partial(build_embedder, settings)),
+        verifier=_Opener(_load_verifier),
+        get_asset=partial(_get_asset, settings),
         mark_reader=_Opener(partial(build_mark_reader, settings)),
         mark_search=Depth(settings.watermark.search),
         signpost_reader=_Opener(partial(build_signpost_reader, settings)),
@@ -159,6 +163,19 @@ def build_context(
 def image_limits(settings: Settings) -> ImageLimits:
     """The limits on what is read."""
     return ImageLimits(settings.limits.max_bytes, settings.limits.max_pixels)
+
+
+def _load_verifier() -> GeometryVerifier | None:
+    # Imported here: what finds keypoints takes a second to load.
+    from provenance.fingerprint.verification import load_verifier
+
+    return load_verifier()
+
+
+def _get_asset(settings: Settings, sha256: str) -> bytes | None:
+    from registry.wiring import open_asset_store
+
+    return open_asset_store(settings).get(sha256)
 
 
 def _open_existing_registry(settings: Settings) -> RecordStore | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from generator.visible_label import LABEL_CREATED, LABEL_EDITED, draw_label
 from provenance.errors import CapacityError, ReadBackError
+from provenance.fingerprint.verification import make_thumbnail
 from provenance.imaging import decode_image, encode_image, hash_pixels
 from provenance.manifest.claims import (
     Claim,
@@ -95,8 +96,8 @@ class Finished:
 class Marks:
     """Everything that turns a rendered picture into a signed asset.
 
-    Of the attributes only `signpost` needs words: the registry that a public mark in every picture
-    names; empty where there is none.
+    Of the attributes only two need words. `signpost`: the registry that a public mark in every
+    picture names; empty where there is none. `keeps_thumbnail`: whether copies can be verified.
     """
 
     codec: WatermarkScheme
@@ -108,6 +109,7 @@ class Marks:
     limits: MarkLimits = field(default_factory=MarkLimits)
     deliver_unmarkable: bool = False
     signpost: str = ""
+    keeps_thumbnail: bool = True
 
     def describe_request(
         self, request: GenerationRequest, inputs: InputFacts | None = None
@@ -214,7 +216,8 @@ class Marks:
     def fingerprint(self, image: RasterImage) -> Fingerprints:
         """W6: of the pixels that will be delivered."""
         embedding = None if self.embedder is None else self.embedder.encode(image)
-        return Fingerprints(self.hasher.hash(image), embedding)
+        thumbnail = make_thumbnail(image) if self.keeps_thumbnail else None
+        return Fingerprints(self.hasher.hash(image), embedding, thumbnail)
 
     def sign(
         self,

@@ -287,6 +287,7 @@ def _build_marks(settings: Settings, signer: ManifestSigner) -> Marks:
         limits=MarkLimits(settings.watermark.min_psnr_db, settings.watermark.min_ssim),
         deliver_unmarkable=settings.watermark.deliver_unmarkable,
         signpost=settings.watermark.signpost,
+        keeps_thumbnail=settings.fingerprint.keep_thumbnail,
     )
 
 

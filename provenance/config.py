@@ -203,11 +203,14 @@ class FingerprintSettings:
         hasher: Entry point of ``countermark.hashers``.
         embedder: Entry point of ``countermark.embedders``; empty means none.
         embedder_folder: Local folder with the embedder's weights; empty means the hub.
+        keep_thumbnail: Whether a grey picture of at most 512 pixels is kept with each record;
+            without it copies are found, but not verified.
     """
 
     hasher: str = "pdq"
     embedder: str = ""
     embedder_folder: str = ""
+    keep_thumbnail: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +241,7 @@ class DetectorSettings:
         "known_watermarks_search",
         "visible_marks",
         "visible_text",
-        "embedding",
+        "registry_search",
     )
     filter_engine: str = "local"
     policy: str = "default"

@@ -348,6 +348,14 @@ class Hasher(Protocol):
 
 
 @runtime_checkable
+class TurningHasher(Hasher, Protocol):
+    """A hasher that knows the hashes of a picture's eight turns from one look at it."""
+
+    def hash_variants(self, image: RasterImage) -> tuple[PerceptualHash, ...]:
+        """Hashes of all rotations and reflections, itself first; none where `hash` has none."""
+
+
+@runtime_checkable
 class Embedder(Protocol):
     """Encodes pictures as unit vectors. Group: ``countermark.embedders``."""
 
@@ -407,6 +415,9 @@ class RecordStore(Protocol):
 
     def erase_inputs(self, record_id: RecordId) -> bool:
         """Forgets what the record's picture was made from; answers whether anything was kept."""
+
+    def thumbnail(self, record_id: RecordId) -> bytes | None:
+        """The small grey picture that was committed with the record; None when none is kept."""
 
     def refuse(self, refusal: Refusal) -> LogHead:
         """Writes a refusal and its log leaf in one transaction; ends the reservation.

@@ -47,6 +47,7 @@ from registry.tables import (
     RefusalRow,
     ReservationRow,
     ReservationState,
+    ThumbnailRow,
 )
 
 if TYPE_CHECKING:
@@ -274,10 +275,14 @@ class SqlRecordStore:
                 if part is not None:
                     part.log_index = index
             session.add(row)
+            thumbnail = record.fingerprints.thumbnail
             if row.perceptual_hash is not None:
                 add_chunks(session, index, row.perceptual_hash.hash)
-            if inputs is not None:
+            if inputs is not None or thumbnail is not None:
                 session.flush()  # no relationship tells the session which row comes first
+            if thumbnail is not None:
+                session.add(ThumbnailRow(record_id=record.record_id, data=thumbnail))
+            if inputs is not None:
                 session.add(
                     KeptInputsRow(
                         record_id=inputs.record_id,
@@ -375,6 +380,16 @@ class SqlRecordStore:
             if row is None:
                 return None
             return SealedInputs(RecordId(row.record_id), row.key_id, row.wrapped_key, row.sealed)
+
+    def thumbnail(self, record_id: RecordId) -> bytes | None:
+        """The small grey picture of a record; None when none was kept, or it was erased.
+
+        Raises:
+            RegistryUnavailableError: The database cannot be reached.
+        """
+        with reading(self._engine) as session:
+            row = session.get(ThumbnailRow, record_id)
+            return None if row is None else row.data
 
     def find_refusal(self, record_id: RecordId) -> Refusal | None:
         """The refusal with this id."""

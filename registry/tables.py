@@ -58,6 +58,7 @@ __all__ = [
     "RefusalRow",
     "ReservationRow",
     "ReservationState",
+    "ThumbnailRow",
     "UtcDateTime",
 ]
 
@@ -441,6 +442,22 @@ class KeptInputsRow(Base):
     key_id: Mapped[str] = mapped_column(String(16))
     wrapped_key: Mapped[bytes] = mapped_column(LargeBinary)
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class ThumbnailRow(Base):
+    """A small grey picture of a registered one; see `provenance.fingerprint.verification`.
+
+    Not under the log, so that it can be erased: copies are then found, but not verified.
+    """
+
+    __tablename__ = "thumbnails"
+
+    record_id: Mapped[str] = mapped_column(
+        String(RECORD_ID_CHARACTERS),
+        ForeignKey("records.record_id", ondelete="CASCADE"),
+        primary_key=True,
+    )
+    data: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class ApiKeyRow(Base):

@@ -11,6 +11,7 @@ from provenance.fingerprint.similarity import SEARCH_MAX_BITS, SEARCH_MIN_COSINE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from provenance.fingerprint.verification import GeometryVerifier
     from provenance.interfaces import Embedder, Hasher, RecordStore
     from provenance.manifest.trust import TrustSettings
     from provenance.watermark.marking import MarkReader
@@ -36,6 +37,8 @@ class SourceContext:
         store: Opens the registry; answers None while there is none.
         hasher: Opens the perceptual hasher.
         embedder: Opens the embedder; answers None when none is configured.
+        verifier: Opens what verifies copies; answers None where no library finds keypoints.
+        get_asset: Answers the delivered file of a SHA-256, or None when it isn't kept.
         mark_reader: Opens the reader of our own marks; answers None without a key.
         mark_search: How hard that reader looks.
         signpost_reader: Opens the reader of public marks; answers None where no codec has them.
@@ -47,6 +50,8 @@ class SourceContext:
     store: Callable[[], RecordStore | None] = nothing
     hasher: Callable[[], Hasher | None] = nothing
     embedder: Callable[[], Embedder | None] = nothing
+    verifier: Callable[[], GeometryVerifier | None] = nothing
+    get_asset: Callable[[str], bytes | None] | None = None
     mark_reader: Callable[[], MarkReader | None] = nothing
     mark_search: Depth = Depth.THOROUGH
     signpost_reader: Callable[[], SignpostReader | None] = nothing

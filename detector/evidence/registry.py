@@ -1,7 +1,8 @@
 """The ``registry`` source: is this file, or a picture that looks like it, recorded here?
 
-Same bytes and same pixels are exact. Near hashes are *similar*: shown, never proof. What a
-watermark says is joined with its record later, in `detector.joining`.
+Same bytes and same pixels are exact; a near hash of the whole picture, turned or mirrored or not,
+is a copy. What takes longer (parts, embeddings, geometry) `detector.evidence.registry_search` does,
+and what a watermark says is joined with its record in `detector.joining`.
 """
 
 from __future__ import annotations
@@ -9,19 +10,28 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from provenance.fingerprint.similarity import can_search
+from provenance.fingerprint.similarity import SEARCH_MAX_BITS, can_search
 from provenance.manifest.attestation import read_attested
-from provenance.types import Finding, MatchBasis, MatchTier, RegistryEvidence, SourceClaim
+from provenance.types import (
+    Finding,
+    MatchBasis,
+    MatchTier,
+    RecordKind,
+    RegistryEvidence,
+    SourceClaim,
+)
+from registry.likeness import LikenessSearch, SearchOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from detector.evidence.context import SourceContext
     from provenance.interfaces import Hasher, RecordStore
     from provenance.manifest.attestation import AttestedClaim
-    from provenance.types import Candidate, Evidence, PerceptualHash, RegistryRecord
+    from provenance.types import Candidate, Evidence, RegistryRecord
+    from registry.likeness import RecordMatch
 
-__all__ = ["MAX_SIMILAR", "RegistrySource", "add_claim", "build_source"]
+__all__ = ["MAX_SIMILAR", "RegistrySource", "add_claim", "build_source", "describe_match"]
 
 MAX_SIMILAR = 3
 """Neighbours shown; more would bury the answer, and none of them decides."""
@@ -33,7 +43,8 @@ class RegistrySource:
     Args:
         store: Answers the registry, or None while this installation has none.
         hasher: Answers the perceptual hasher.
-        max_distance_bits: Hamming distance up to which a record is called similar.
+        max_distance_bits: Hamming distance up to which a record is named at all; a copy is only
+            what lies within `similarity.SEARCH_MAX_BITS`.
     """
 
     name = "registry"
@@ -48,10 +59,10 @@ class RegistrySource:
     ) -> None:
         self._store = store
         self._hasher = hasher
-        self._max_distance_bits = max_distance_bits
+        self._options = SearchOptions(max_distance_bits=max_distance_bits, limit=MAX_SIMILAR)
 
     def collect(self, candidate: Candidate) -> Sequence[Evidence]:
-        """One exact hit, up to `MAX_SIMILAR` similar ones, one ABSENT, or why it cannot look."""
+        """One exact hit, up to `MAX_SIMILAR` near ones, one ABSENT, or why it cannot look."""
         store = self._store()
         if store is None:
             reason = "This installation has no registry yet, so nothing was looked up."
@@ -65,27 +76,79 @@ class RegistrySource:
         query = None if hasher is None else hasher.hash(candidate.raster)
         if hasher is not None and (query is None or not can_search(query)):
             return [_abstain("it is too plain or too small to be compared by its looks")]
-        similar = [] if query is None else list(self._find_similar(query, store))
-        return similar or [
-            RegistryEvidence(Finding.ABSENT, "No record of this registry matches this picture.")
+        near = LikenessSearch(store, hasher, options=self._options).look(candidate.raster)
+        return [describe_match(one) for one in near] or [
+            RegistryEvidence(
+                Finding.ABSENT, "No record of this registry matches this picture as a whole."
+            )
         ]
 
-    def _find_similar(
-        self, query: PerceptualHash, store: RecordStore
-    ) -> Iterator[RegistryEvidence]:
-        for near in store.nearest_hashes(
-            query, max_distance_bits=self._max_distance_bits, limit=MAX_SIMILAR
-        ):
-            yield RegistryEvidence(
-                Finding.PRESENT,
-                f"It looks like record {near.record_id} ({near.distance_bits} of 256 bits of the "
-                "perceptual hash differ).",
-                MatchBasis.PERCEPTUAL_HASH,
-                MatchTier.SIMILAR,
-                near.record_id,
-                store.get(near.record_id).kind,
-                distance_bits=near.distance_bits,
+
+def describe_match(match: RecordMatch) -> RegistryEvidence:
+    """What a search found, as evidence.
+
+    Machines are named on a part of a picture already. A claim that a person or a camera made it is
+    about the whole: a copy that only geometry found may have anything beside it, so it is shown as
+    similar.
+    """
+    record, likeness, tier = match.record, match.likeness, match.tier
+    if record.kind is RecordKind.ATTESTED and tier is not MatchTier.COPY_STRONG:
+        tier = MatchTier.SIMILAR
+    evidence = RegistryEvidence(
+        Finding.PRESENT,
+        _describe_tier(match, tier),
+        _basis(match),
+        tier,
+        record.record_id,
+        record.kind,
+        distance_bits=likeness.distance_bits,
+        cosine=likeness.cosine,
+        inliers=likeness.inliers,
+        agreement=likeness.agreement,
+        view=match.view,
+    )
+    return evidence if tier is MatchTier.SIMILAR else add_claim(evidence, record)
+
+
+def _basis(match: RecordMatch) -> MatchBasis:
+    if match.tier is MatchTier.COPY_VERIFIED:
+        return MatchBasis.GEOMETRY
+    likeness = match.likeness
+    near = likeness.distance_bits is not None and likeness.distance_bits <= SEARCH_MAX_BITS
+    return MatchBasis.PERCEPTUAL_HASH if near or likeness.cosine is None else MatchBasis.EMBEDDING
+
+
+def _describe_tier(match: RecordMatch, tier: MatchTier) -> str:
+    name, measures = f"record {match.record.record_id}", _measures(match)
+    what = "It" if match.view == "whole" else f'Its part "{match.view}"'
+    match tier:
+        case MatchTier.COPY_STRONG:
+            return f"{what} is a copy of {name} ({measures})."
+        case MatchTier.COPY_VERIFIED:
+            return f"It is or holds a copy of {name}: {measures}."
+        case MatchTier.COPY_LIKELY:
+            return (
+                f"{what} is probably a copy of {name} ({measures}), but here nothing could compare "
+                "the pictures point by point."
             )
+        case _:
+            return f"{what} looks like {name} ({measures})."
+
+
+def _measures(match: RecordMatch) -> str:
+    likeness = match.likeness
+    said = []
+    if likeness.inliers and likeness.agreement is not None:
+        mirrored = ", mirrored" if match.is_mirrored else ""
+        said.append(
+            f"{likeness.inliers} points agree{mirrored}, and {likeness.agreement:.0%} of the "
+            "surface shows the same"
+        )
+    if likeness.distance_bits is not None:
+        said.append(f"{likeness.distance_bits} of 256 bits of the perceptual hash differ")
+    if likeness.cosine is not None:
+        said.append(f"cosine {likeness.cosine:.2f} of embeddings")
+    return "; ".join(said) or "nothing but its rough looks"
 
 
 def _abstain(why: str) -> RegistryEvidence:

@@ -1,9 +1,10 @@
 """When two fingerprints speak of the same picture, and how surely.
 
 Pure. Two different questions are kept apart. *Search*: among all records, which look like this
-picture? There a rare coincidence becomes likely, and the answer is never more than ``similar``
-here. *Agreement*: a mark already named one record; is this that record's picture, or was the mark
-moved onto another? There is a single comparison, so the bound may be wide.
+picture? There a rare coincidence becomes likely, so the answer comes in tiers (`judge_likeness`),
+and what merely looks alike is never called a copy. *Agreement*: a mark already named one record; is
+this that record's picture, or was the mark moved onto another? There is a single comparison, so the
+bound may be wide.
 """
 
 from __future__ import annotations
@@ -12,19 +13,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provenance.errors import InputError
-from provenance.types import MatchTier
+from provenance.types import MatchTier, SpaceKind
 
 if TYPE_CHECKING:
-    from provenance.types import PerceptualHash
+    from provenance.types import EmbeddingSpace, PerceptualHash
 
 __all__ = [
     "AGREE_MAX_BITS",
     "SEARCH_MAX_BITS",
     "SEARCH_MIN_COSINE",
     "SEARCH_MIN_QUALITY",
+    "VERIFIED_MIN_AGREEMENT",
+    "VERIFIED_MIN_INLIERS",
     "HashMatch",
+    "Likeness",
     "can_search",
     "hamming_distance",
+    "is_verified",
+    "judge_likeness",
     "match_marked_picture",
 ]
 
@@ -55,6 +61,88 @@ SEARCH_MIN_COSINE = 0.90
 Provisional: pictures of one *subject* reach 0.8 and more, so CLIP alone never proves a copy. A hit
 is told as ``similar`` and changes no verdict.
 """
+
+
+VERIFIED_MIN_INLIERS = 12
+VERIFIED_MIN_AGREEMENT = 0.65
+"""From which a copy counts as verified: keypoints that one movement carries, and the share of
+blocks that show the same. Unrelated photographs reach 5 points, staged product photographs before
+one background some dozens, but then 0.60 of the blocks at the 90th percentile; both bounds
+together left 2 of 241 such pairs, of which one was a true copy (docs/adr/0019)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """All that was measured between a picture and one record; None: not measured.
+
+    Attributes:
+        distance_bits: Hamming distance of the perceptual hashes, 0..256, over all eight turns.
+        quality: The lower one of the two hashes' qualities, 0..100.
+        is_whole: Whether the hash is the whole picture's, not of a part cut from it.
+        cosine: Of the embeddings, -1..1, the best over all parts.
+        space: What that cosine means.
+        inliers: Keypoints that one movement carries; 0 where both pictures have points and none
+            agree.
+        agreement: Share of blocks that show the same, 0..1; None where too few can be compared.
+    """
+
+    distance_bits: int | None = None
+    quality: int = 0
+    is_whole: bool = True
+    cosine: float | None = None
+    space: EmbeddingSpace | None = None
+    inliers: int | None = None
+    agreement: float | None = None
+
+
+def is_verified(likeness: Likeness) -> bool:
+    """Whether points and blocks both say that one picture lies in the other."""
+    return (
+        likeness.inliers is not None
+        and likeness.inliers >= VERIFIED_MIN_INLIERS
+        and likeness.agreement is not None
+        and likeness.agreement >= VERIFIED_MIN_AGREEMENT
+    )
+
+
+def judge_likeness(
+    likeness: Likeness, *, similar_max_bits: int = SEARCH_MAX_BITS
+) -> MatchTier | None:
+    """How sure it is that the picture is a copy of the record's; None when it isn't even alike.
+
+    ``COPY_STRONG``: hashes of both whole pictures within `SEARCH_MAX_BITS` and distinctive enough,
+    or a copy space's strong cosine. ``COPY_VERIFIED``: geometry. ``COPY_LIKELY``: a near hash of a
+    part, or a copy space's likely cosine, that no geometry has looked at; what it looked at and
+    could not confirm is ``SIMILAR``. A semantic space never gives more than ``SIMILAR``.
+
+    Args:
+        likeness: What was measured.
+        similar_max_bits: Up to this distance it is at least told as similar, 0..256.
+    """
+    near = likeness.distance_bits is not None and likeness.distance_bits <= SEARCH_MAX_BITS
+    distinctive = likeness.quality >= SEARCH_MIN_QUALITY
+    is_strong, is_likely, is_similar = _read_cosine(likeness)
+    if (near and distinctive and likeness.is_whole) or is_strong:
+        return MatchTier.COPY_STRONG
+    if is_verified(likeness):
+        return MatchTier.COPY_VERIFIED
+    likely = (near and distinctive) or is_likely
+    if likely and likeness.inliers is None:
+        return MatchTier.COPY_LIKELY
+    alike = likeness.distance_bits is not None and likeness.distance_bits <= similar_max_bits
+    return MatchTier.SIMILAR if alike or likely or is_similar else None
+
+
+def _read_cosine(likeness: Likeness) -> tuple[bool, bool, bool]:
+    """Whether the cosine is that of a copy, of a likely one, of something alike."""
+    cosine, space = likeness.cosine, likeness.space
+    if cosine is None or space is None:
+        return False, False, False
+    bounds = (space.strong_min_cosine, space.likely_min_cosine)
+    if space.kind is SpaceKind.SEMANTIC:
+        bounds = (None, None)
+    strong, likely = (bound is not None and cosine >= bound for bound in bounds)
+    return strong, likely, cosine >= space.similar_min_cosine
 
 
 @dataclass(frozen=True, slots=True)

@@ -568,6 +568,17 @@ class RecordStoreTests:
 
     # -- near duplicates ---------------------------------------------------------------------
 
+    def test_a_thumbnail_is_kept_with_its_record_and_none_is_invented(
+        self, store: RecordStore
+    ) -> None:
+        record = build_record(store.reserve().record_id, perceptual_hash=build_hash(1))
+        prints = replace(record.fingerprints, thumbnail=b"small grey picture")
+        store.commit(replace(record, fingerprints=prints))
+        plain = self.commit_new(store)
+        assert store.thumbnail(record.record_id) == b"small grey picture"
+        assert store.thumbnail(plain.record_id) is None
+        assert store.thumbnail(RecordId("0" * 16)) is None
+
     def test_nearest_hashes_answers_up_to_and_with_the_distance(self, store: RecordStore) -> None:
         at_two = self.commit_new(store, perceptual_hash=build_hash(0b11))
         at_three = self.commit_new(store, perceptual_hash=build_hash(0b111 << 200))

@@ -114,6 +114,11 @@ class MemoryRecordStore:
         with self._lock:
             return self.inputs.pop(record_id, None) is not None
 
+    def thumbnail(self, record_id: RecordId) -> bytes | None:
+        """The small grey picture of a record."""
+        record = self.records.get(record_id)
+        return None if record is None else record.fingerprints.thumbnail
+
     def refuse(self, refusal: Refusal) -> LogHead:
         """Keeps refusal and log entry."""
         _require_finite(refusal.parameters)

@@ -94,6 +94,7 @@ from provenance.types.records import (
     SealedInputs,
 )
 from provenance.types.safety import SafetyPolicy, SafetyReport
+from provenance.types.spaces import EmbeddingSpace, SpaceKind
 from provenance.types.verdicts import Assurance, Contradiction, Origin, Statement, Verdict
 
 __all__ = [
@@ -116,6 +117,7 @@ __all__ = [
     "Delivery",
     "Embedding",
     "EmbeddingNeighbour",
+    "EmbeddingSpace",
     "EncodedImage",
     "Evidence",
     "FilterAction",
@@ -171,6 +173,7 @@ __all__ = [
     "SoftBinding",
     "SourceClaim",
     "SourceFailure",
+    "SpaceKind",
     "Statement",
     "Substitution",
     "Uint8Array",

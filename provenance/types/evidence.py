@@ -212,6 +212,7 @@ class MatchBasis(StrEnum):
     WATERMARK = "watermark"
     PERCEPTUAL_HASH = "perceptual_hash"
     EMBEDDING = "embedding"
+    GEOMETRY = "geometry"
 
 
 class MatchTier(StrEnum):
@@ -248,6 +249,9 @@ class RegistryEvidence:
         claimant: Name in the certificate of whoever attested it.
         distance_bits: Hamming distance of the perceptual hashes, 0..256.
         cosine: Cosine similarity of the embeddings, -1..1.
+        inliers: Keypoints that one movement carries from the record's picture onto this one.
+        agreement: Share of blocks that show the same once laid over each other, 0..1.
+        view: Part of the picture that was compared, ``whole`` or e.g. ``top left``.
         revoked: Whether the record was revoked.
     """
 
@@ -261,6 +265,9 @@ class RegistryEvidence:
     claimant: str | None = None
     distance_bits: int | None = None
     cosine: float | None = None
+    inliers: int | None = None
+    agreement: float | None = None
+    view: str | None = None
     revoked: bool = False
     source: Literal["registry"] = "registry"
 

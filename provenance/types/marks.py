@@ -174,10 +174,13 @@ class Fingerprints:
     Attributes:
         perceptual_hash: None when the picture is too flat or too small to have one.
         embedding: None when no embedder is configured or it abstains.
+        thumbnail: A small grey picture (`provenance.fingerprint.verification`), kept beside the
+            record, under no log; None where none is kept, and in records that were read back.
     """
 
     perceptual_hash: PerceptualHash | None
     embedding: Embedding | None = None
+    thumbnail: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from detector.evidence import embedding, manifest, metadata, registry, trustmark, watermark
+from detector.evidence import (
+    embedding,
+    manifest,
+    metadata,
+    registry,
+    registry_search,
+    trustmark,
+    watermark,
+)
 from detector.evidence.context import SourceContext
 from detector.evidence.known_marks import source as known_marks
 from detector.evidence.visible_marks import source as visible_marks
+from provenance.fingerprint.verification import load_verifier
 from provenance.manifest.trust import default_trust, no_trust
 from provenance.testing.sources import EvidenceSourceTests
 from provenance.testing.twins_marks import MeanHasher, StripeCodec, ThumbnailEmbedder
@@ -24,11 +33,13 @@ if TYPE_CHECKING:
 def full_context() -> SourceContext:
     reader = MarkReader((StripeCodec(),), (WatermarkKey(bytes(range(32))),))
     store, hasher, embedder = MemoryRecordStore(), MeanHasher(), ThumbnailEmbedder()
+    verifier = load_verifier()
     return SourceContext(
         trust=default_trust(),
         store=lambda: store,
         hasher=lambda: hasher,
         embedder=lambda: embedder,
+        verifier=lambda: verifier,
         mark_reader=lambda: reader,
     )
 
@@ -68,6 +79,12 @@ class TestRegistrySource(EvidenceSourceTests):
     @pytest.fixture
     def source(self, context: SourceContext) -> EvidenceSource:
         return registry.build_source(context)
+
+
+class TestRegistrySearchSource(EvidenceSourceTests):
+    @pytest.fixture
+    def source(self, context: SourceContext) -> EvidenceSource:
+        return registry_search.build_source(context)
 
 
 class TestEmbeddingSource(EvidenceSourceTests):

@@ -25,6 +25,8 @@ from PIL import Image
 from provenance.types import PerceptualHash
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from provenance.types import RasterImage
 
 __all__ = ["CANONICAL_SIDE_PX", "PdqHasher", "canonical_pixels"]
@@ -64,13 +66,24 @@ class PdqHasher:
 
     def hash(self, image: RasterImage) -> PerceptualHash | None:
         """The hash, or None when the picture is too flat or too small."""
-        if image.min_side_px < self.min_side_px:
-            return None
-        samples = _sample_luma(canonical_pixels(image))
-        quality = _measure_quality(samples)
-        if quality < self.min_quality:
-            return None
-        return self._pack(_transform(samples), quality)
+        return self.hash_batch((image,))[0]
+
+    def hash_batch(self, images: Sequence[RasterImage]) -> tuple[PerceptualHash | None, ...]:
+        """As `hash`, one answer a picture, in order; one transform for all of them."""
+        answers: list[PerceptualHash | None] = [None] * len(images)
+        samples: list[tuple[int, _Real, int]] = []
+        for place, image in enumerate(images):
+            if image.min_side_px < self.min_side_px:
+                continue
+            one = _sample_luma(canonical_pixels(image))
+            quality = _measure_quality(one)
+            if quality >= self.min_quality:
+                samples.append((place, one, quality))
+        if samples:
+            stack = _transform(np.stack([one for _, one, _ in samples]))
+            for (place, _, quality), coefficients in zip(samples, stack, strict=True):
+                answers[place] = self._pack(coefficients, quality)
+        return tuple(answers)
 
     def hash_variants(self, image: RasterImage) -> tuple[PerceptualHash, ...]:
         """Hashes of the picture in its eight rotations and reflections, itself first.
@@ -146,6 +159,7 @@ def _cosines() -> _Real:
 
 
 def _transform(samples: _Real) -> _Real:
+    """(..., 64, 64) samples to (..., 16, 16) coefficients."""
     coefficients: _Real = _cosines() @ samples @ _cosines().T
     return coefficients
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from detector.evidence.embedding import EmbeddingSource
-from detector.evidence.registry import RegistrySource
+from detector.evidence.registry import RegistrySource, describe_match
 from detector.joining import RegistryJoin
 from detector.policy import STANDARD, decide
+from provenance.fingerprint.similarity import Likeness
 from provenance.imaging import encode_image, open_candidate
 from provenance.manifest.trust import no_trust
 from provenance.testing.pictures import flat_picture, natural_picture
@@ -22,6 +23,7 @@ from provenance.types import (
     Assurance,
     Finding,
     Fingerprints,
+    ManifestEvidence,
     MatchBasis,
     MatchTier,
     MediaType,
@@ -32,6 +34,7 @@ from provenance.types import (
     RegistryRecord,
     WatermarkEvidence,
 )
+from registry.likeness import RecordMatch
 
 if TYPE_CHECKING:
     from provenance.types import Candidate, Evidence, RasterImage
@@ -127,13 +130,43 @@ def test_anybodys_black_picture_is_not_called_a_registered_one(store: MemoryReco
     assert decide([hit], STANDARD, {}).assurance is Assurance.HINT
 
 
-def test_a_likeness_is_shown_and_decides_nothing(store: MemoryRecordStore) -> None:
+def test_a_near_hash_is_a_copy_and_a_farther_one_decides_nothing(
+    store: MemoryRecordStore,
+) -> None:
     record_id = register(store, candidate_of(PICTURE))
-    evidence = source(store, 60).collect(candidate_of(PICTURE, MediaType.JPEG))
+    evidence = source(store).collect(candidate_of(PICTURE, MediaType.JPEG))
     (hit,) = registry_hits(list(evidence))
-    assert (hit.tier, hit.record_id) == (MatchTier.SIMILAR, record_id)
+    assert (hit.tier, hit.basis, hit.record_id) == (
+        MatchTier.COPY_STRONG,
+        MatchBasis.PERCEPTUAL_HASH,
+        record_id,
+    )
     assert hit.distance_bits is not None
-    assert decide(evidence, STANDARD, {}).origin is Origin.UNKNOWN
+    verdict = decide(evidence, STANDARD, {})
+    assert (verdict.origin, verdict.assurance, verdict.record_id) == (
+        Origin.MACHINE_MADE,
+        Assurance.REGISTERED,
+        record_id,
+    )
+    (far,) = registry_hits(list(source(store, 256).collect(candidate_of(OTHER))))
+    assert (far.tier, far.record_id) == (MatchTier.SIMILAR, record_id)
+    assert decide([far], STANDARD, {}).origin is Origin.UNKNOWN
+
+
+def test_a_copy_of_an_attested_picture_carries_its_claim_only_as_a_whole(
+    store: MemoryRecordStore,
+) -> None:
+    record_id = register(store, candidate_of(PICTURE), RecordKind.ATTESTED)
+    record = store.get(record_id)
+    verified = RecordMatch(
+        record, MatchTier.COPY_VERIFIED, Likeness(inliers=80, agreement=0.9), "whole"
+    )
+    hit = describe_match(verified)
+    assert hit.tier is MatchTier.SIMILAR
+    assert decide([hit], STANDARD, {}).origin is Origin.UNKNOWN
+    strong = RecordMatch(record, MatchTier.COPY_STRONG, Likeness(distance_bits=3, quality=90))
+    verdict = decide([describe_match(strong)], STANDARD, {})
+    assert (verdict.origin, verdict.assurance) == (Origin.HUMAN_CLAIMED, Assurance.REGISTERED)
 
 
 def test_an_unknown_picture_is_absent_and_no_registry_unreadable(store: MemoryRecordStore) -> None:
@@ -220,9 +253,18 @@ def test_a_likeness_of_the_confirmed_record_is_left_out(store: MemoryRecordStore
     record_id = register(store, candidate_of(PICTURE))
     copy = candidate_of(PICTURE, MediaType.JPEG)
     found = [*source(store, 60).collect(copy), mark(record_id)]
-    assert registry_hits(found)[0].tier is MatchTier.SIMILAR
+    assert registry_hits(found)[0].basis is MatchBasis.PERCEPTUAL_HASH
     joined = join(store).join(copy, found)
-    assert MatchTier.SIMILAR not in {hit.tier for hit in registry_hits(list(joined))}
+    assert {hit.basis for hit in registry_hits(list(joined))} == {MatchBasis.WATERMARK}
+
+
+def test_a_copy_without_a_mark_is_confirmed_by_its_looks(store: MemoryRecordStore) -> None:
+    record_id = register(store, candidate_of(PICTURE))
+    copy = candidate_of(PICTURE, MediaType.JPEG)
+    joined = join(store).join(copy, source(store).collect(copy))
+    assert [hit.record_id for hit in registry_hits(list(joined))] == [record_id]
+    recovered = [e for e in joined if isinstance(e, ManifestEvidence)]
+    assert [e.source for e in recovered] == ["c2pa_recovered"]
 
 
 def test_join_without_registry_or_mark_leaves_evidence_alone(store: MemoryRecordStore) -> None:

@@ -96,7 +96,7 @@ def test_the_search_is_a_setting() -> None:
 def test_filtering_never_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     searches = []
 
-    def build(settings: object) -> DetectorService:
+    def build(settings: object, **_options: object) -> DetectorService:
         searches.append(settings.watermark.search)  # type: ignore[attr-defined]
         return DetectorService([])
 

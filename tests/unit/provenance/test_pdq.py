@@ -70,6 +70,16 @@ def test_a_turned_picture_is_near_one_of_the_variants():
         assert sorted(distances)[0] <= 31 < sorted(distances)[1]
 
 
+def test_a_batch_answers_as_one_by_one_does():
+    pictures = [natural_picture(300 + 40 * n, 256, seed=n) for n in range(4)]
+    pictures.insert(2, RasterImage(np.full((99, 99, 3), 77, dtype=np.uint8)))
+    pictures.append(natural_picture(63, 99, seed=1))
+    found = PdqHasher().hash_batch(pictures)
+    assert list(found) == [PdqHasher().hash(one) for one in pictures]
+    assert [one is None for one in found] == [False, False, True, False, False, True]
+    assert PdqHasher().hash_batch([]) == ()
+
+
 def test_a_picture_without_a_hash_has_no_variants():
     grey = RasterImage(np.full((99, 99, 3), 77, dtype=np.uint8))
     assert PdqHasher().hash_variants(grey) == ()

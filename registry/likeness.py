@@ -1,0 +1,359 @@
+"""Which records does a picture come from? The near-duplicate search, cheapest steps first.
+
+`look`: the perceptual hash of the whole picture in its eight turns. `search`: hashes and embeddings
+of its parts too, and geometric verification of the best candidates. How sure an answer is decides
+`provenance.fingerprint.similarity` alone; here things are only measured.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from provenance.errors import ProvenanceError, RecordNotFoundError
+from provenance.fingerprint.similarity import (
+    SEARCH_MAX_BITS,
+    SEARCH_MIN_COSINE,
+    Likeness,
+    can_search,
+    is_verified,
+    judge_likeness,
+)
+from provenance.fingerprint.verification import make_thumbnail, read_thumbnail
+from provenance.fingerprint.views import View, list_views
+from provenance.imaging import decode_image
+from provenance.interfaces import TurningHasher
+from provenance.types import EmbeddingSpace, MatchTier, SpaceKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from provenance.fingerprint.verification import GeometryVerifier, Look, PreparedQuery
+    from provenance.interfaces import Embedder, Hasher, RecordStore
+    from provenance.types import (
+        Embedding,
+        PerceptualHash,
+        RasterImage,
+        RecordId,
+        RegistryRecord,
+    )
+
+__all__ = ["LikenessSearch", "RecordMatch", "SearchOptions", "space_of"]
+
+WHOLE = "whole"
+
+MAX_LOOKS = 512
+"""Thumbnails kept in memory with their keypoints: about 250 KB each at most."""
+
+SLOW_CANDIDATES = 3
+"""Records that are compared at most where finding keypoints takes a second a picture."""
+
+_CLEAR_INLIERS = 24
+"""Twice what a verified copy needs: then no further candidate is compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How widely to search.
+
+    Attributes:
+        max_distance_bits: Hamming distance up to which hashes are called near, 0..256.
+        candidates: Records that geometry looks at, at most, in a large registry.
+        try_all_up_to: In a registry of so many records geometry looks at each of them.
+        min_cosine: From which a semantic space without thresholds of its own says similar.
+        limit: Matches to answer.
+    """
+
+    max_distance_bits: int = SEARCH_MAX_BITS
+    candidates: int = 20
+    try_all_up_to: int = 100
+    min_cosine: float = SEARCH_MIN_COSINE
+    limit: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RecordMatch:
+    """A record that a picture was compared with.
+
+    Attributes:
+        record: The record.
+        tier: How sure it is that the picture is a copy of it.
+        likeness: What was measured.
+        view: The part of the picture that came nearest, ``whole`` or one of
+            `provenance.fingerprint.views`.
+        is_mirrored: Whether geometry found it mirrored.
+    """
+
+    record: RegistryRecord
+    tier: MatchTier
+    likeness: Likeness
+    view: str = WHOLE
+    is_mirrored: bool = False
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """What is known of one record so far."""
+
+    record_id: RecordId
+    likeness: Likeness = field(default_factory=Likeness)
+    view: str = WHOLE
+    is_mirrored: bool = False
+
+
+class LikenessSearch:
+    """Finds the records that a picture may be a copy of; safe to use from several threads.
+
+    Args:
+        store: The registry.
+        hasher: That of the records.
+        embedder: That of the records; None does without.
+        verifier: None where no library finds keypoints: copies are then not verified.
+        get_asset: Answers the delivered file of a SHA-256 or None; for records without a thumbnail.
+        options: How widely to search.
+    """
+
+    def __init__(
+        self,
+        store: RecordStore,
+        hasher: Hasher | None,
+        *,
+        embedder: Embedder | None = None,
+        verifier: GeometryVerifier | None = None,
+        get_asset: Callable[[str], bytes | None] | None = None,
+        options: SearchOptions | None = None,
+    ) -> None:
+        self._store = store
+        self._hasher = hasher
+        self._embedder = embedder
+        self._verifier = verifier
+        self._get_asset = get_asset
+        self._options = options or SearchOptions()
+        self._looks: OrderedDict[RecordId, Look | None] = OrderedDict()
+        self._lock = Lock()
+
+    def look(self, image: RasterImage) -> tuple[RecordMatch, ...]:
+        """Records whose hash is near that of the whole picture, turned or mirrored or not."""
+        found: dict[RecordId, _Candidate] = {}
+        self._ask_hashes(View(WHOLE, image), self._options.max_distance_bits, found)
+        return self._answer(found.values())
+
+    def search(self, image: RasterImage) -> tuple[RecordMatch, ...]:
+        """Records that the picture or a part of it is a copy of, the surest first."""
+        found: dict[RecordId, _Candidate] = {}
+        views = list(list_views(image))
+        for view in views:
+            self._ask_hashes(view, self._options.max_distance_bits, found)
+        self._ask_embeddings(views, found)
+        if self._verifier is not None:
+            self._add_nearest(image, found)
+            self._verify(image, views, found)
+        return self._answer(found.values())
+
+    # -- candidates ----------------------------------------------------------------------------
+
+    def _ask_hashes(
+        self, view: View, max_distance_bits: int, found: dict[RecordId, _Candidate]
+    ) -> None:
+        for query in self._variants(view.image):
+            if not can_search(query):
+                return
+            for near in self._store.nearest_hashes(
+                query, max_distance_bits=max_distance_bits, limit=self._options.candidates
+            ):
+                candidate = found.setdefault(near.record_id, _Candidate(near.record_id))
+                _note_distance(candidate, near.distance_bits, query, view)
+
+    def _ask_embeddings(self, views: Sequence[View], found: dict[RecordId, _Candidate]) -> None:
+        if self._embedder is None:
+            return
+        space = space_of(self._embedder, similar_min_cosine=self._options.min_cosine)
+        lowest = min(space.similar_min_cosine, space.verify_min_cosine or 1.0)
+        # A part shows other subjects than the whole; of a semantic space that says nothing.
+        asked = views if space.kind is SpaceKind.COPY else views[:1]
+        for view, query in zip(asked, self._encode(asked), strict=True):
+            if query is None:
+                continue
+            for near in self._store.nearest_embeddings(
+                query, min_cosine=lowest, limit=self._options.candidates
+            ):
+                candidate = found.setdefault(near.record_id, _Candidate(near.record_id))
+                best = candidate.likeness.cosine
+                if best is None or near.cosine > best:
+                    candidate.likeness = replace(
+                        candidate.likeness, cosine=near.cosine, space=space
+                    )
+                    candidate.view = view.name
+
+    def _add_nearest(self, image: RasterImage, found: dict[RecordId, _Candidate]) -> None:
+        """Fills up with the nearest hashes at any distance: geometry tells them apart."""
+        limit = self._most_compared()
+        if len(found) >= limit:
+            return
+        distances: dict[RecordId, int] = {}
+        for query in self._variants(image):
+            for near in self._store.nearest_hashes(query, max_distance_bits=256, limit=limit):
+                known = distances.get(near.record_id, 256)
+                distances[near.record_id] = min(known, near.distance_bits)
+        for record_id in sorted(distances, key=lambda one: distances[one])[: limit - len(found)]:
+            found.setdefault(record_id, _Candidate(record_id))
+
+    def _variants(self, image: RasterImage) -> tuple[PerceptualHash, ...]:
+        if isinstance(self._hasher, TurningHasher):
+            return self._hasher.hash_variants(image)
+        one = None if self._hasher is None else self._hasher.hash(image)
+        return () if one is None else (one,)
+
+    def _encode(self, views: Sequence[View]) -> Sequence[Embedding | None]:
+        if self._embedder is None:
+            return [None] * len(views)
+        batch = getattr(self._embedder, "encode_batch", None)
+        images = [view.image for view in views]
+        if batch is not None:
+            answers: Sequence[Embedding | None] = batch(images)
+            return answers
+        return [self._embedder.encode(one) for one in images]
+
+    # -- geometry ------------------------------------------------------------------------------
+
+    def _verify(
+        self, image: RasterImage, views: Sequence[View], found: dict[RecordId, _Candidate]
+    ) -> None:
+        verifier = self._verifier
+        if verifier is None or not found:
+            return
+        pictures = {view.name: view.image for view in views}
+        prepared: dict[str, PreparedQuery] = {WHOLE: verifier.prepare_query(image)}
+        for candidate in sorted(found.values(), key=_promise)[: self._most_compared()]:
+            reference = self._reference(candidate.record_id, verifier)
+            if reference is None:
+                continue
+            for name in dict.fromkeys((WHOLE, candidate.view)):
+                if name not in prepared:
+                    prepared[name] = verifier.prepare_query(pictures[name])
+                result = verifier.verify(reference, prepared[name])
+                if (result.inliers or -1) > (candidate.likeness.inliers or -1):
+                    candidate.is_mirrored = result.is_mirrored
+                    candidate.likeness = replace(
+                        candidate.likeness, inliers=result.inliers, agreement=result.agreement
+                    )
+                elif candidate.likeness.inliers is None:
+                    candidate.likeness = replace(candidate.likeness, inliers=result.inliers)
+                if is_verified(candidate.likeness):
+                    break
+            if is_verified(candidate.likeness) and (
+                (candidate.likeness.inliers or 0) >= _CLEAR_INLIERS
+            ):
+                return
+
+    def _most_compared(self) -> int:
+        """How many records geometry looks at."""
+        options = self._options
+        if self._verifier is not None and not self._verifier.is_quick:
+            return min(options.candidates, SLOW_CANDIDATES)
+        is_small = self._store.count() <= options.try_all_up_to
+        return max(options.candidates, options.try_all_up_to) if is_small else options.candidates
+
+    def _reference(self, record_id: RecordId, verifier: GeometryVerifier) -> Look | None:
+        """The record's small picture with its keypoints; None where none is kept, or it is bad."""
+        with self._lock:
+            if record_id in self._looks:
+                self._looks.move_to_end(record_id)
+                return self._looks[record_id]
+        data = self._thumbnail(record_id)
+        look = None if data is None else verifier.look(read_thumbnail(data))
+        with self._lock:
+            self._looks[record_id] = look
+            while len(self._looks) > MAX_LOOKS:
+                self._looks.popitem(last=False)
+        return look
+
+    def _thumbnail(self, record_id: RecordId) -> bytes | None:
+        kept = self._store.thumbnail(record_id)
+        if kept is not None or self._get_asset is None:
+            return kept
+        try:
+            data = self._get_asset(self._store.get(record_id).asset.sha256)
+            return None if data is None else make_thumbnail(decode_image(data))
+        except ProvenanceError:
+            return None
+
+    # -- answers -------------------------------------------------------------------------------
+
+    def _answer(self, candidates: Iterable[_Candidate]) -> tuple[RecordMatch, ...]:
+        matches = [match for one in candidates if (match := self._judge(one)) is not None]
+        matches.sort(key=_surest_first)
+        if matches and matches[0].tier is not MatchTier.SIMILAR:
+            # Beside a copy, what merely looks alike would only distract.
+            matches = [match for match in matches if match.tier is not MatchTier.SIMILAR]
+        return tuple(matches[: self._options.limit])
+
+    def _judge(self, candidate: _Candidate) -> RecordMatch | None:
+        likeness = candidate.likeness
+        bits = self._options.max_distance_bits
+        if judge_likeness(likeness, similar_max_bits=bits) is None:
+            return None
+        try:
+            record = self._store.get(candidate.record_id)
+        except RecordNotFoundError:  # taken down since
+            return None
+        recorded = record.fingerprints.perceptual_hash
+        if recorded is not None:
+            likeness = replace(likeness, quality=min(likeness.quality, recorded.quality))
+        tier = judge_likeness(likeness, similar_max_bits=bits)
+        if tier is None:
+            return None
+        return RecordMatch(record, tier, likeness, candidate.view, candidate.is_mirrored)
+
+
+_TIERS = list(MatchTier)
+
+
+def _surest_first(match: RecordMatch) -> tuple[int, int, float, int]:
+    likeness = match.likeness
+    distance = 256 if likeness.distance_bits is None else likeness.distance_bits
+    return (
+        _TIERS.index(match.tier),
+        -(likeness.inliers or 0),
+        -(likeness.cosine or 0.0),
+        distance,
+    )
+
+
+def _promise(candidate: _Candidate) -> tuple[float, float]:
+    """Sort key, most promising first: cosines, then near hashes, then the rest."""
+    likeness = candidate.likeness
+    distance = 256 if likeness.distance_bits is None else likeness.distance_bits
+    return -(likeness.cosine or 0.0), distance
+
+
+def _note_distance(
+    candidate: _Candidate, distance_bits: int, query: PerceptualHash, view: View
+) -> None:
+    """Keeps the nearest hash; that of the whole picture counts before any part's."""
+    known = candidate.likeness
+    is_whole = view.name == WHOLE
+    if known.distance_bits is not None and (
+        (known.is_whole and not is_whole) or known.distance_bits <= distance_bits
+    ):
+        return
+    candidate.view = view.name
+    candidate.likeness = replace(
+        known, distance_bits=distance_bits, quality=query.quality, is_whole=is_whole
+    )
+
+
+def space_of(
+    embedder: Embedder, *, similar_min_cosine: float = SEARCH_MIN_COSINE
+) -> EmbeddingSpace:
+    """What nearness means in an embedder's space; semantic where it does not say."""
+    space = getattr(embedder, "space", None)
+    if isinstance(space, EmbeddingSpace):
+        return space
+    return EmbeddingSpace(
+        space_id=embedder.space_id,
+        kind=SpaceKind.SEMANTIC,
+        similar_min_cosine=similar_min_cosine,
+    )
