@@ -62,7 +62,10 @@ def detect_many(
         ConfigError: There is no key.
         UnknownBackendError: No such codec is installed.
         BackendUnavailableError: The codec's library is not installed, or a process ended.
+        InputError: `pictures` is a single one.
     """
+    if isinstance(pictures, str | os.PathLike | bytes):
+        raise InputError("detect_many takes several pictures: give a list, or call detect")
     reader = _Reader(tuple(keys), codec, limits, thorough=thorough)
     return reader.read_all(pictures) if workers <= 1 else reader.spread(pictures, workers)
 

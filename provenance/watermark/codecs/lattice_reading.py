@@ -34,9 +34,10 @@ _FEW = 6
 _PROOF_BITS = TAG_BITS + 4
 """What must agree by chance for a false word: its tag, and its slot with the pilots'."""
 
-_BUDGET = 60.0
-"""Price of the words that a picture may be asked for. With the lists that cost next to nothing it
-stays below 64, and 64 * 2**-36 is below one false id in a thousand million."""
+_BUDGET = 54.0
+"""Price of the words that a picture may be asked for. With the lists that cost next to nothing,
+whose price grows with the geometries tried, it stays below 64, and 64 * 2**-36 is below one false
+id in a thousand million."""
 
 WORDS_COUNTED = 64 >> (_PROOF_BITS - TAG_BITS)
 """The budget, in words that are proved by a tag of 32 bits alone."""

@@ -217,6 +217,8 @@ def test_no_key_and_no_codec_are_told():
         detect(PICTURE, keys=[KEY], codec="latice")
     with pytest.raises(ConfigError, match="key"):  # at once, not with the first answer
         detect_many([PICTURE], keys=[], codec=STRIPE)
+    with pytest.raises(InputError, match="several"):
+        detect_many("photo.jpg", keys=[KEY], codec=STRIPE)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
