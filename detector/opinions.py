@@ -44,8 +44,8 @@ class EvidenceKind(StrEnum):
     mark that its record disproves. WATERMARK: a mark under our key that no record confirms.
     MAKER_SIGNATURE: a label that its maker signed outside C2PA. METADATA: a label that anyone can
     write. LIKELY_COPY: a probable copy of a registered picture. KNOWN_WATERMARK, SIGNPOST: marks
-    that anyone can write. UNKEYED_WATERMARK: a mark of ours under no key. VISIBLE_MARK: letters
-    that anyone can draw.
+    that anyone can write. UNKEYED_WATERMARK: a mark of ours under no key. VISIBLE_MARK: an
+    agency's name, garbled as generators paint it.
     """
 
     C2PA = "c2pa"

@@ -70,8 +70,7 @@ LADDER = (
     "open",
     "visible",
 )
-"""Steps, strongest first. "open": a mark under no key, which anyone can write; "visible": letters
-in the picture."""
+"""Steps, strongest first. "open": a mark under no key, which anyone can write."""
 
 REGISTERED = {"exact", "strong copy", "verified copy", "transplant"}
 SIGNED = {"trusted", "maker"}
@@ -162,12 +161,12 @@ def known(claim: SourceClaim = CLAIM.FULLY_AI, finding: Finding = PRESENT) -> Kn
     return KnownMarkEvidence(finding, "a known mark", "FLUX", claim)
 
 
-def visible(claim: SourceClaim = SourceClaim.FULLY_AI) -> VisibleMarkEvidence:
-    return VisibleMarkEvidence(PRESENT, "a name", "Shutterstock", "sutterso", 0.7, claim)
-
-
 def signpost(finding: Finding = PRESENT) -> SignpostEvidence:
     return SignpostEvidence(finding, "a signpost", "acme.io/cm", 1e-9)
+
+
+def visible(claim: SourceClaim, finding: Finding = PRESENT) -> VisibleMarkEvidence:
+    return VisibleMarkEvidence(finding, "a visible mark", "Getty Images", claim=claim)
 
 
 TRUSTED, UNLISTED = SignerTrust.TRUSTED, SignerTrust.UNTRUSTED
@@ -247,10 +246,6 @@ SINGLE: list[Row] = [
     silent("no mark", mark(finding=ABSENT)),
     silent("broken mark", mark(finding=INVALID)),
     silent("no key to look with", mark(finding=UNREADABLE)),
-    Row("garbled agency name", visible(), "made", "visible", "visible_mark", MADE_HINT),
-    silent("clean agency name", visible(CLAIM.NO_CLAIM)),
-    silent("nothing to be seen", VisibleMarkEvidence(ABSENT, "none")),
-    silent("a pattern that repeats", VisibleMarkEvidence(UNREADABLE, "none")),
     Row("signpost", signpost(), "made", "open", "signpost", MADE_HINT),
     silent("signpost without a name", signpost(UNREADABLE)),
     Row("known mark, AI", known(), "made", "open", "known_watermark", MADE_HINT),
@@ -258,6 +253,10 @@ SINGLE: list[Row] = [
     silent("known mark of any picture", known(CLAIM.NO_CLAIM)),
     silent("no known mark", known(finding=ABSENT)),
     silent("too flat for known marks", known(finding=UNREADABLE)),
+    Row("garbled agency's name", visible(CLAIM.FULLY_AI), "made", "visible", "visible_mark", MADE_HINT),
+    silent("agency's name", visible(CLAIM.NO_CLAIM)),
+    silent("no visible mark", visible(CLAIM.FULLY_AI, ABSENT)),
+    silent("too small for visible marks", visible(CLAIM.FULLY_AI, UNREADABLE)),
     # labels
     Row("label, AI", label(CLAIM.FULLY_AI), "made", "label", "metadata", MADE_HINT),
     Row("label, part AI", label(CLAIM.PARTLY_AI), "edited", "label", "metadata", EDITED_HINT),
