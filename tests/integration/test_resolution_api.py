@@ -9,80 +9,24 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from deliveries import make_home
 from fastapi import APIRouter
-from foreign_maker import ForeignMaker
 from PIL import Image
+from resolution_world import FOREIGN, LATTICE, PDQ, World, png_of, resaved, wire
 from starlette.testclient import TestClient
 
 from provenance.fingerprint.hashes.pdq import PdqHasher
-from provenance.imaging import encode_image
-from provenance.manifest.heal import remove_stores
 from provenance.manifest.jumbf import split_store
 from provenance.manifest.reading import read_manifest
 from provenance.manifest.wiring import build_trust
 from provenance.serving.buckets import Buckets
 from provenance.testing.pictures import natural_picture
-from provenance.types import MediaType, RasterImage, Scope, SoftBinding, WatermarkPayload
+from provenance.types import RasterImage, Scope, SoftBinding, WatermarkPayload
 from provenance.watermark.wiring import build_codec, open_current_key
 from provenance.web import compose_app
 from registry.api import build_router
 from registry.check import check_consistency
 from registry.resolution_api import MISSES_PER_MINUTE, add_resolution_routes
-from registry.wiring import open_api_keys, open_registry, open_resolution, open_terms
-
-LATTICE, PDQ = "org.countermark.lattice.1", "org.countermark.pdq.1"
-FOREIGN = "com.example.mark.1"
-
-
-def wire(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
-def png_of(raster: RasterImage) -> bytes:
-    return encode_image(raster, MediaType.PNG).data
-
-
-def resaved(data: bytes, quality: int = 85) -> bytes:
-    out = io.BytesIO()
-    Image.open(io.BytesIO(data)).convert("RGB").save(out, "JPEG", quality=quality)
-    return out.getvalue()
-
-
-class World:
-    """One installation, its picture, its API."""
-
-    def __init__(self, folder, environ=None):
-        self.home = make_home(folder, environ)
-        self.settings = self.home.settings
-        self.delivery = self.home.deliver("a red house")
-        self.keys = open_api_keys(self.settings)
-        self.storer = self.key(Scope.STORE)
-        self.maker = ForeignMaker()
-
-    def key(self, *scopes):
-        key, text = self.keys.create("k", list(scopes))
-        return {"Authorization": f"Bearer {text}", "x-test-id": key.id}
-
-    @property
-    def label(self):
-        return self.delivery.asset.manifest_label
-
-    @property
-    def store(self):
-        return self.delivery.asset.manifest_store
-
-    @property
-    def mark(self):
-        return self.delivery.asset.soft_bindings[0].value
-
-    @property
-    def pdq(self):
-        return self.delivery.asset.soft_bindings[1].value
-
-    @property
-    def stripped(self):
-        return remove_stores(self.delivery.asset.image.data, MediaType.PNG)
+from registry.wiring import open_registry, open_resolution, open_terms
 
 
 @pytest.fixture(scope="module")
@@ -577,7 +521,10 @@ def test_an_alg_can_be_kept_for_its_owner(world):
     store = world.maker.sign(png, [SoftBinding("com.owner.mark", "1")])
     with TestClient(compose_app(reserved, [build_router(reserved)])) as one:
         assert store_manifest(one, world, store).status_code == 403
-        assert store_manifest(one, world, store, owner).status_code == 200
+        stored_here = store_manifest(one, world, store, owner)
+        assert stored_here.status_code == 200
+        url = f"/v1/manifests/{stored_here.json()['manifestId']}"
+        assert one.delete(url, headers=owner).status_code == 204
 
 
 # -- the service itself --------------------------------------------------------------------------
