@@ -196,6 +196,7 @@ def judge_bindings(
     names: AlgNames,
     *,
     size: tuple[int, int] | None = None,
+    holds_keys: bool = True,
 ) -> tuple[BindingJudgement, ...]:
     """Holds each soft binding of a manifest against a picture.
 
@@ -204,11 +205,19 @@ def judge_bindings(
         picture: What the picture says.
         names: What can be computed; bindings of other algorithms are not evaluated.
         size: Width and height of the registered picture, pixels, where they are known.
+        holds_keys: Whether our keys read the marks that the manifest may speak of. Of another
+            installation's they do not, so that a mark that is not seen says nothing.
     """
     # One comparison with the picture that a mark named may be wide; a search may not.
     marked = any(_fits_mark(one, picture) for one in bindings)
     limit = AGREE_MAX_BITS if marked else SEARCH_MAX_BITS
-    return tuple(_judge(one, picture, names, limit, size) for one in bindings)
+    judged = []
+    for one in bindings:
+        if one.alg in names.watermarks and picture.mark_alg is None and not holds_keys:
+            judged.append(BindingJudgement(one, BindingState.NOT_EVALUATED))
+        else:
+            judged.append(_judge(one, picture, names, limit, size))
+    return tuple(judged)
 
 
 def agreement(judged: Sequence[BindingJudgement]) -> int | None:
