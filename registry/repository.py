@@ -321,7 +321,9 @@ def _digest(value: str) -> str:
 
 
 def _stored(row: StoredManifestRow) -> StoredManifest:
-    bindings = tuple(SoftBinding(one.alg, one.value) for one in row.bindings)
+    # Sorted here: databases differ in how they order text.
+    rows = sorted(row.bindings, key=lambda one: (one.alg, one.value_sha256))
+    bindings = tuple(SoftBinding(one.alg, one.value) for one in rows)
     return StoredManifest(
         row.manifest_id, row.store_sha256, row.owner_key_id, row.created_at, bindings
     )

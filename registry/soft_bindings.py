@@ -60,7 +60,8 @@ def decode_value(wire: str) -> str:
     """
     if len(wire) > MAX_VALUE_CHARACTERS * 2:
         raise InputError(f"the binding value is longer than {MAX_VALUE_CHARACTERS} characters")
-    folded = wire.strip().replace(" ", "+").replace("-", "+").replace("_", "/").rstrip("=")
+    # A space at either end may be a plus sign too, so only line ends are cut off.
+    folded = wire.strip("\r\n").replace(" ", "+").replace("-", "+").replace("_", "/").rstrip("=")
     try:
         raw = base64.b64decode(folded + "=" * (-len(folded) % 4), validate=True)
     except (binascii.Error, ValueError) as error:

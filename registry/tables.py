@@ -464,9 +464,7 @@ class StoredManifestRow(Base):
     log_index: Mapped[int] = mapped_column(LogIndex, ForeignKey("log_leaves.index"), unique=True)
 
     bindings: Mapped[list[StoredBindingRow]] = relationship(
-        lazy="selectin",
-        order_by="StoredBindingRow.alg, StoredBindingRow.value_sha256",
-        cascade="all, delete-orphan",
+        lazy="selectin", cascade="all, delete-orphan"
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from job_store_suite import JobStoreTests
+from manifest_repository_suite import ManifestRepositoryTests
 
 from provenance.errors import RegistryUnavailableError
 from provenance.testing.stores import RecordStoreTests, build_record
@@ -89,6 +90,14 @@ class TestPostgresqlRecordStore(RecordStoreTests):
 
 
 class TestPostgresqlJobStore(JobStoreTests):
+    @pytest.fixture
+    def records(self, url):
+        store = open_store(url)
+        yield store
+        store.close()
+
+
+class TestPostgresqlManifestRepository(ManifestRepositoryTests):
     @pytest.fixture
     def records(self, url):
         store = open_store(url)
