@@ -160,7 +160,7 @@ class ResolutionService:
         if alg is not None and check_alg(alg) not in known:
             raise InputError(f"alg {alg} is not computed here; see /services/supportedAlgorithms")
         picture = self.content.read(data, name="the picture")
-        leads = [one for one in picture.as_bindings(self.names) if alg in (None, one.alg)]
+        leads = [one for one in self._leads(picture) if alg in (None, one.alg)]
         if hint is not None:
             leads.append(hint)
         found: dict[str, Match] = {}
@@ -178,6 +178,14 @@ class ResolutionService:
         alike = [one for one in found.values() if one.manifest_id not in by_mark]
         alike.sort(key=lambda one: (-one.score, one.created_at))
         return [*named, *alike][: min(limit, MAX_RESULTS)]
+
+    def _leads(self, picture: PictureBindings) -> list[SoftBinding]:
+        """What to look for: the mark, and the hash of the picture as it lies, turned, mirrored."""
+        leads = list(picture.as_bindings(self.names))
+        if picture.searchable and self.names.fingerprint is not None:
+            turned = picture.hashes[1:]
+            leads += [SoftBinding(self.names.fingerprint, one.hex) for one in turned]
+        return leads
 
     def _marked_record(self, binding: SoftBinding) -> RegistryRecord | None:
         """The record that a value of our own watermark names."""

@@ -14,7 +14,7 @@ from enum import Enum
 from functools import partial
 from http import HTTPStatus
 from threading import Lock
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -22,6 +22,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.exceptions import HTTPException
 
 from provenance.errors import (
+    ConfigError,
     FetchError,
     InputError,
     NotAllowedError,
@@ -511,13 +512,16 @@ def _add_services(router: APIRouter, service: ResolutionService, terms: Resoluti
         )
 
 
-def _status_of(service: ResolutionService) -> Any:
+def _status_of(service: ResolutionService) -> Literal["ok", "degraded", "down"]:
     try:
         service.records.log_head()
+        return "ok" if service.content.reads_marks else "degraded"
+    except ConfigError as error:  # the file of watermark keys
+        log.error("marks cannot be read: %s", error)  # noqa: TRY400  ours say all there is
+        return "degraded"
     except ProvenanceError as error:
-        log.error("the registry does not answer: %s", error)  # noqa: TRY400  ours say all there is
+        log.error("the registry does not answer: %s", error)  # noqa: TRY400
         return "down"
-    return "ok" if service.content.reads_marks else "degraded"
 
 
 def _endpoint(terms: ResolutionTerms, request: Request) -> str:

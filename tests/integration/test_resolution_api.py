@@ -306,6 +306,13 @@ def test_a_foreign_picture_is_found_by_content_when_all_its_bindings_can_be_chec
     assert ids(by_content(client, resaved(png_of(photo)))) == [checked]
 
 
+def test_a_foreign_picture_is_found_turned_and_mirrored(client, stored):
+    photo = natural_picture(400, 300, seed=14)
+    here, _ = stored([SoftBinding(PDQ, PdqHasher().hash(photo).hex)], png=png_of(photo))
+    turned = np.ascontiguousarray(np.rot90(photo.pixels)[:, ::-1])
+    assert ids(by_content(client, png_of(RasterImage(turned)), alg=PDQ)) == [here]
+
+
 def test_nobody_lays_a_manifest_over_our_picture(client, world):
     png = png_of(natural_picture(256, 256, seed=12))
     near = f"{int(world.pdq, 16) ^ 7:064x}"
