@@ -223,7 +223,7 @@ class ManifestRepository:
     ) -> Sequence[tuple[StoredManifest, int]]:
         """Manifests whose value under `alg` is near something, nearest first, then oldest first.
 
-        Reads every value of the algorithm: one microsecond and a little each.
+        Reads every value of the algorithm.
 
         Args:
             alg: A fingerprint.

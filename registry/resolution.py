@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provenance.errors import InputError, NotAllowedError, RecordNotFoundError
-from provenance.fingerprint.similarity import AGREE_MAX_BITS, SEARCH_MAX_BITS, hamming_distance
+from provenance.fingerprint.similarity import AGREE_MAX_BITS, SEARCH_MAX_BITS
 from provenance.manifest.jumbf import active_manifest_store, split_store
 from provenance.manifest.reading import read_manifest
 from provenance.types import Credential, Integrity, Scope, SoftBinding, parse_record_id
@@ -208,10 +208,15 @@ class ResolutionService:
                 f"the value is no fingerprint of {binding.alg} (64 hex digits, as text)"
             )
 
+        number = int(query.hex, 16)
+
         def distance_to(value: str) -> int | None:
-            other = self.names.parse_hash(value)
-            distance = None if other is None else hamming_distance(query, other)
-            return None if distance is None or distance > SEARCH_MAX_BITS else distance
+            try:
+                distance = (number ^ int(value, 16)).bit_count()
+            except ValueError:  # somebody else's idea of such a value
+                return None
+            near = len(value) == len(query.hex) and distance <= SEARCH_MAX_BITS
+            return distance if near else None
 
         found = [
             _match(one, hash_score(distance))

@@ -36,6 +36,8 @@ from provenance.serving.buckets import Buckets
 from provenance.types import Scope, SoftBinding
 from registry.resolution import DEFAULT_MAX_RESULTS, MEDIA_TYPE
 from registry.resolution_schemas import (
+    EXAMPLE_ID,
+    RECEIPT_EXAMPLE,
     SPECIFICATION_VERSION,
     AlgList,
     AlgView,
@@ -141,6 +143,13 @@ def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
         500: "service failure",
     }
     return {status: {"description": said[status]} for status in statuses}
+
+
+def _showing(example: object) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {"application/json": {"example": example}}}}
+
+
+_VERIFIED_EXAMPLE = {**RECEIPT_EXAMPLE, "verified": True}
 
 
 # -- queries -----------------------------------------------------------------------------------
@@ -288,7 +297,10 @@ _PICTURE_BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            kind: {"schema": {"type": "string", "format": "binary"}}
+            kind: {
+                "schema": {"type": "string", "format": "binary"},
+                "example": "(the bytes of house.jpg)",
+            }
             for kind in ("image/*", "application/*")
         },
     }
@@ -314,8 +326,11 @@ class _Limiter:
 
 def _add_manifests(router: APIRouter, service: ResolutionService, terms: ResolutionTerms) -> None:
     place = f"{PREFIX}/manifests"
-    shown: dict[int | str, dict[str, Any]] = {
-        200: {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+    bytes_of_a_store = {
+        MEDIA_TYPE: {
+            "schema": {"type": "string", "format": "binary"},
+            "example": "(the bytes of a manifest store)",
+        }
     }
 
     @router.get(
@@ -323,7 +338,7 @@ def _add_manifests(router: APIRouter, service: ResolutionService, terms: Resolut
         tags=TAGS,
         dependencies=FETCHING,
         response_class=Response,
-        responses={**shown, **_documented(400, 403, 404, 500)},
+        responses={200: {"content": bytes_of_a_store}, **_documented(400, 403, 404, 500)},
     )
     def get_manifest_by_id(
         activeManifestId: str,  # noqa: N803  the schema's name
@@ -337,13 +352,8 @@ def _add_manifests(router: APIRouter, service: ResolutionService, terms: Resolut
         place,
         tags=TAGS,
         dependencies=STORING,
-        responses=_documented(400, 403, 500),
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
-            }
-        },
+        responses={**_showing({"manifestId": EXAMPLE_ID}), **_documented(400, 403, 500)},
+        openapi_extra={"requestBody": {"required": True, "content": bytes_of_a_store}},
     )
     async def add_manifest(
         request: Request,
@@ -383,14 +393,24 @@ def _add_manifests(router: APIRouter, service: ResolutionService, terms: Resolut
 def _add_receipts(router: APIRouter, service: ResolutionService, terms: ResolutionTerms) -> None:
     place = f"{PREFIX}/manifests/{{activeManifestId}}/receipts"
 
-    @router.get(place, tags=TAGS, dependencies=FETCHING, responses=_documented(400, 403, 404, 500))
+    @router.get(
+        place,
+        tags=TAGS,
+        dependencies=FETCHING,
+        responses={**_showing(_VERIFIED_EXAMPLE), **_documented(400, 403, 404, 500)},
+    )
     def get_verified_receipt(request: Request, activeManifestId: str) -> dict[str, Any]:  # noqa: N803
         """That the manifest stands in this repository's log, checked just now."""
         uri = _endpoint(terms, request)
         receipt = service.receipt(activeManifestId, uri)
         return service.verify_receipt(activeManifestId, receipt, uri)
 
-    @router.post(place, tags=TAGS, dependencies=FETCHING, responses=_documented(400, 403, 404, 500))
+    @router.post(
+        place,
+        tags=TAGS,
+        dependencies=FETCHING,
+        responses={**_showing(_VERIFIED_EXAMPLE), **_documented(400, 403, 404, 500)},
+    )
     def verify_receipt(request: Request, activeManifestId: str, body: Receipt) -> dict[str, Any]:  # noqa: N803
         """Whether a receipt is this repository's, and its log still says so."""
         uri = _endpoint(terms, request)
