@@ -189,8 +189,8 @@ def _show(
     from provenance.cli import print_line
 
     count = len(found.manifests)
-    asked = "the picture itself" if found.sent_content else f"{len(found.asked)} soft bindings"
-    print_line(f"{file}: {count} manifest{'' if count == 1 else 's'} found by {asked}")
+    asked = "the picture itself" if found.sent_content else _count("soft binding", len(found.asked))
+    print_line(f"{file}: {_count('manifest', count)} found by {asked}")
     for one in found.manifests:
         print_line(f"{one.manifest_id}  {_STANDINGS[one.standing.value]}")
         for judged in one.bindings:
@@ -223,6 +223,10 @@ def _say_signer(one: "ResolvedManifest") -> str:
     return f"signed by {name}" if name else f"signer {_say(one.report.signer)}"
 
 
+def _count(what: str, number: int) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def _say(value: str) -> str:
     return str(value).replace("_", " ")
 
@@ -236,7 +240,9 @@ def _show_signpost(settings: "Settings", data: bytes) -> None:
     reader = build_signpost_reader(settings)
     signpost = None if reader is None else reader.read(decode_image(data), thorough=False)
     if signpost is not None and signpost.registry is not None:
+        # A bare host says itself where its API is; below a path it is /v1, by convention.
+        place = f"{signpost.registry}/v1" if "/" in signpost.registry else signpost.registry
         print_line(
             f"a signpost in the picture names {signpost.registry}: ask it with "
-            f"--endpoint https://{signpost.registry}"
+            f"--endpoint https://{place}"
         )

@@ -6,6 +6,7 @@ import base64
 import io
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from resolution_world import FOREIGN, LATTICE, PDQ, World, png_of, resaved, wire
 from starlette.testclient import TestClient
 
 from provenance.fingerprint.hashes.pdq import PdqHasher
+from provenance.imaging import sniff_media_type
+from provenance.manifest.heal import read_store_bytes
 from provenance.manifest.jumbf import split_store
 from provenance.manifest.reading import read_manifest
 from provenance.manifest.wiring import build_trust
@@ -344,6 +347,36 @@ def test_damaged_and_disguised_manifests_are_refused(client, world):
     assert client.post("/v1/manifests", content=good, headers=headers).status_code == 400
     # Our own is here already, which is what storing asks for.
     assert store_manifest(client, world, world.store).json() == {"manifestId": world.label}
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("c2pa-org/adobe-20220124-CACA.jpg", True),
+        ("c2pa-rs/update_manifest.jpg", True),
+        ("c2pa-rs/ocsp.jpg", True),
+        ("synthetic/s01_ai_dev_trusted.png", True),
+        ("synthetic/s17_real_google_manifest_on_other_pixels.png", True),
+        ("c2pa-org/adobe-20220124-E-sig-CA.jpg", False),
+        ("c2pa-org/adobe-20220124-E-uri-CA.jpg", False),
+        ("c2pa-org/adobe-20220124-E-clm-CAICAI.jpg", False),
+        ("c2pa-rs/prerelease.jpg", False),
+        ("synthetic/s19_truncated_manifest.png", False),
+    ],
+)
+def test_manifests_of_real_makers_are_stored_if_they_are_intact(client, world, name, taken):
+    file = Path(__file__).parents[3] / "shared" / "data" / "c2pa" / name
+    if not file.is_file():
+        pytest.skip("the folder ../shared/data is not here")
+    data = file.read_bytes()
+    store = read_store_bytes(data, sniff_media_type(data))
+    answer = store_manifest(client, world, store)
+    if not taken:
+        assert answer.status_code == 400, answer.text
+        return
+    url = f"/v1/manifests/{answer.json()['manifestId']}"
+    assert client.get(url).content == store
+    assert client.delete(url, headers=world.storer).status_code == 204
 
 
 def test_a_manifest_over_the_limit_is_a_400(client, world):
