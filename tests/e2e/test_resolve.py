@@ -113,16 +113,6 @@ def test_somebody_without_the_keys_gets_a_lead_and_is_told_so(
     assert not home.exists(), "resolving makes no installation"
 
 
-def test_the_picture_is_sent_only_when_that_is_asked_for(service: Service, tmp_path: Path) -> None:
-    other = tmp_path / "other.png"
-    Image.effect_noise((300, 300), 90).convert("RGB").save(other)
-    words = ["resolve", other, *endpoint(service), "--json"]
-    plain = run(tmp_path / "stranger", *words)
-    assert (plain.json["manifests"], plain.json["sent_content"]) == ([], False)
-    sent = run(tmp_path / "stranger", *words, "--send-content")
-    assert (sent.json["manifests"], sent.json["sent_content"]) == ([], True)
-
-
 def test_the_service_is_found_by_a_client_that_knows_the_standard_alone(service: Service) -> None:
     with httpx.Client() as client:
         where = client.get(f"{service.url}/.well-known/c2pa-soft-binding-resolution").json()
@@ -143,27 +133,12 @@ def test_the_service_is_found_by_a_client_that_knows_the_standard_alone(service:
     )
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "told"),
-    [
-        (["--endpoint", "http://127.0.0.1:9/v1"], 4, "only https"),
-        (["--endpoint", "https://127.0.0.1:9/v1"], 4, "not on the public internet"),
-        (["--endpoint", "https://name.invalid/v1"], 4, "no address"),
-        (["--endpoint", "nonsense/v1"], 4, "no address"),
-        (["--endpoint", "http://127.0.0.1:9/v1", "--allow-private"], 4, "cannot be reached"),
-        (["--token-file", "x"], 2, "--endpoint"),
-        ([], 3, "no registry"),
-    ],
-)
-def test_what_cannot_be_asked_is_one_line(
-    service: Service, tmp_path: Path, words: list[str], code: int, told: str
-) -> None:
-    answer = run(tmp_path / "fresh", "resolve", service.resaved, *words)
-    assert answer.code == code, answer.err
-    assert told in " ".join(answer.err.split())
-    assert "Traceback" not in answer.err
-    if code != 2:
-        assert answer.err.count("\n") == 1
+def test_what_cannot_be_asked_is_one_line(service: Service, tmp_path: Path) -> None:
+    words = ["resolve", service.resaved, "--endpoint", "https://127.0.0.1:9/v1"]
+    answer = run(tmp_path / "fresh", *words)
+    assert answer.code == 4
+    assert "not on the public internet" in answer.err
+    assert answer.err.count("\n") == 1
 
 
 def test_a_key_is_sent_and_a_wrong_one_told(service: Service, tmp_path: Path) -> None:

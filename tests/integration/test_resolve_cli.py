@@ -9,7 +9,12 @@ from resolution_world import World, png_of, resaved
 from typer.testing import CliRunner
 
 from provenance.config import load_settings
-from provenance.errors import ConfigError, InputError, UnsupportedMediaTypeError
+from provenance.errors import (
+    ConfigError,
+    FetchError,
+    InputError,
+    UnsupportedMediaTypeError,
+)
 from provenance.testing.pictures import natural_picture
 from registry.resolve_cli import resolve_app
 from registry.wiring import open_registry
@@ -89,3 +94,28 @@ def test_what_cannot_be_used_is_named(world, files):
     (files / "token").write_text("two words\n")
     with pytest.raises(ConfigError, match="one token"):
         resolve(home, *words, files / "token")
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "told"),
+    [
+        (["--endpoint", "http://127.0.0.1:9/v1"], FetchError, "only https"),
+        (["--endpoint", "https://127.0.0.1:9/v1"], FetchError, "not on the public internet"),
+        (["--endpoint", "https://127.0.0.1:9"], FetchError, "not on the public internet"),
+        (["--endpoint", "https://name.invalid/v1"], FetchError, "no address"),
+        (["--endpoint", "nonsense/v1"], FetchError, "no address"),
+        (["--endpoint", "http://127.0.0.1:9/v1", "--allow-private"], FetchError, "be reached"),
+        ([], InputError, "no registry"),
+    ],
+)
+def test_whom_it_does_not_ask(files, tmp_path, words, kind, told):
+    home = tmp_path / "fresh"
+    with pytest.raises(kind, match=told):
+        resolve(home, files / "copy.jpg", *words)
+    assert not home.exists()
+
+
+def test_a_token_without_an_endpoint_is_a_mistake(files, tmp_path):
+    environ = {"COUNTERMARK_HOME": str(tmp_path)}
+    words = [str(files / "copy.jpg"), "--token-file", "x"]
+    assert CliRunner().invoke(resolve_app, words, env=environ).exit_code == 2
