@@ -20,6 +20,7 @@ from provenance.types import Credential, Integrity, Scope, SoftBinding, parse_re
 from registry.receipts import build_receipt, check_receipt, digest_store, log_uri, receipt_index
 from registry.soft_bindings import (
     agreement,
+    canonical_binding,
     check_alg,
     hash_score,
     judge_bindings,
@@ -331,9 +332,7 @@ class ResolutionService:
             raise InputError(f"the manifest store is damaged or of an unknown kind{codes}")
         if report.manifest_label != manifest_id:
             raise InputError("the label of the manifest is not plain text")
-        for binding in report.soft_bindings:
-            check_alg(binding.alg)
-        return report.soft_bindings
+        return tuple(canonical_binding(one) for one in report.soft_bindings)
 
     def _require_stored(self, manifest_id: str, key: ApiKey) -> StoredManifest:
         check_manifest_id(manifest_id)

@@ -28,6 +28,7 @@ __all__ = [
     "BindingJudgement",
     "PictureBindings",
     "agreement",
+    "canonical_binding",
     "check_alg",
     "decode_value",
     "encode_value",
@@ -68,6 +69,20 @@ def decode_value(wire: str) -> str:
         raise InputError(
             "the binding value is no base64 (of the value's text, in UTF-8)"
         ) from error
+    return _text_of(raw)
+
+
+def canonical_binding(binding: SoftBinding) -> SoftBinding:
+    """A soft binding of a manifest under the text that a query for it has.
+
+    Raises:
+        InputError: Its algorithm is no name, or its value too long.
+    """
+    raw = binding.value.encode("utf-8", "surrogatepass")
+    return SoftBinding(check_alg(binding.alg), _text_of(raw))
+
+
+def _text_of(raw: bytes) -> str:
     text = soft_binding_text(list(raw))
     if text is None:
         raise InputError("the binding value is empty, or too long")

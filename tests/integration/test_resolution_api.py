@@ -291,6 +291,13 @@ def test_bytes_in_a_manifest_are_found_by_their_text(client, stored):
     assert ids(client.get("/v1/matches/byBinding", params=query)) == [manifest_id]
 
 
+@pytest.mark.parametrize("value", ["caf\u00e9", "two\nlines", "a\u0000zero", "1*" + "9" * 6000])
+def test_any_text_in_a_manifest_is_found_by_its_utf8(client, stored, value):
+    manifest_id, _ = stored([SoftBinding(FOREIGN, value)])
+    query = {"alg": FOREIGN, "value": wire(value)}
+    assert ids(client.post("/v1/matches/byBinding", json=query)) == [manifest_id]
+
+
 def test_several_manifests_of_one_value_come_oldest_first_and_are_counted(client, stored):
     made = [stored([SoftBinding(FOREIGN, "same")])[0] for _ in range(3)]
     query = {"alg": FOREIGN, "value": wire("same")}
