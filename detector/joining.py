@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from detector.evidence.manifest import describe_report, read_one_at_a_time
 from detector.evidence.registry import add_claim
-from detector.straighten import is_partial, straighten
 from provenance.errors import InputError, RecordNotFoundError
 from provenance.fingerprint.similarity import (
     AGREE_MAX_BITS,
@@ -37,6 +36,7 @@ from provenance.types import (
     Substitution,
     WatermarkEvidence,
 )
+from provenance.watermark.straighten import is_partial, straighten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

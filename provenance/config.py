@@ -254,6 +254,29 @@ class DetectorSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ResolutionSettings:
+    """The C2PA Soft Binding Resolution API.
+
+    Attributes:
+        public_url: Address under which clients reach the service, e.g. ``https://cm.acme.org``;
+            empty means as each request says it.
+        fetch_access: Who may search and fetch manifests: ``service``, as serve.require_api_key
+            says; ``open``, anyone; ``key``, holders of a key of scope fetch. Storing always asks
+            for a key of scope store.
+        by_reference: Whether the service fetches pictures from public addresses for its callers.
+        max_manifest_bytes: Longest manifest store that is stored for others, bytes, 1 to 256 MiB.
+        alg_owners: Reverse domains whose soft bindings only certain keys may store, as
+            ``com.acme=KEY_ID``; one entry a key.
+    """
+
+    public_url: str = ""
+    fetch_access: Literal["service", "open", "key"] = "service"
+    by_reference: bool = False
+    max_manifest_bytes: Annotated[int, Range(1, 2**28)] = 4 * 2**20
+    alg_owners: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LimitSettings:
     """What is refused.
 
@@ -287,7 +310,7 @@ class ServeSettings:
         rate_per_minute: Requests a minute of one caller (a key without a rate of its own, else a
             client address), 0 (no limit) to a million.
         open_rate_per_minute: Likewise, of one client address without a key, on the verification
-            routes, which are open to all and cost seconds of computing each.
+            and resolution routes, which are open to all and cost seconds of computing each.
         trusted_proxies: Addresses or networks of your own proxies, e.g. ``10.0.0.0/8``. Only from
             them X-Forwarded-For is believed; empty means from nobody.
         metrics_access: Who reads ``/metrics``: ``admin``, keys of that scope; ``loopback``,
@@ -321,6 +344,7 @@ class Settings:
     safety: SafetySettings = SafetySettings()
     fingerprint: FingerprintSettings = FingerprintSettings()
     detector: DetectorSettings = DetectorSettings()
+    resolution: ResolutionSettings = ResolutionSettings()
     limits: LimitSettings = LimitSettings()
     serve: ServeSettings = ServeSettings()
 

@@ -24,12 +24,14 @@ __all__ = [
     "ConfigError",
     "ContentBlockedError",
     "DeliveryError",
+    "FetchError",
     "GenerationError",
     "IdempotencyConflictError",
     "ImageDecodeError",
     "ImageTooLargeError",
     "InputError",
     "ManifestError",
+    "NotAllowedError",
     "PayloadConflictError",
     "ProvenanceError",
     "QueueFullError",
@@ -117,6 +119,10 @@ class QuotaExceededError(ProvenanceError):
         self.retry_after_s = retry_after_s
 
 
+class FetchError(ProvenanceError):
+    """Another service may not be asked, does not answer, or answers what cannot be used."""
+
+
 # -- writing -----------------------------------------------------------------------------------
 
 
@@ -183,6 +189,10 @@ class RegistryError(ProvenanceError):
 
 class RecordNotFoundError(RegistryError):
     """No record has this id."""
+
+
+class NotAllowedError(RegistryError):
+    """The caller may not do this, e.g. because somebody else owns what it would change."""
 
 
 class PayloadConflictError(RegistryError):

@@ -29,6 +29,7 @@ from provenance.errors import (
     IdempotencyConflictError,
     ImageTooLargeError,
     InputError,
+    NotAllowedError,
     PayloadConflictError,
     ProvenanceError,
     QueueFullError,
@@ -84,6 +85,7 @@ STATUS_BY_ERROR: tuple[tuple[type[ProvenanceError], HTTPStatus], ...] = (
     (CapacityError, HTTPStatus.BAD_REQUEST),
     (ContentBlockedError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (RecordNotFoundError, HTTPStatus.NOT_FOUND),
+    (NotAllowedError, HTTPStatus.FORBIDDEN),
     (PayloadConflictError, HTTPStatus.CONFLICT),
     (QuotaExceededError, HTTPStatus.TOO_MANY_REQUESTS),
     (CancelledError, HTTPStatus.CONFLICT),
@@ -94,7 +96,7 @@ STATUS_BY_ERROR: tuple[tuple[type[ProvenanceError], HTTPStatus], ...] = (
 )
 """The one table from our errors to HTTP statuses; the first match counts."""
 
-_SHOWN_TO_STRANGERS = frozenset({400, 404, 409, 413, 415, 422, 429})
+_SHOWN_TO_STRANGERS = frozenset({400, 403, 404, 409, 413, 415, 422, 429})
 """Statuses whose message speaks of the request; others may name paths of the server."""
 
 
@@ -107,8 +109,8 @@ def status_for(error: ProvenanceError) -> HTTPStatus:
 
 
 SCOPES_WITH_KEY: Mapping[str, frozenset[Scope]] = {
-    "none": frozenset({Scope.ADMIN}),
-    "generate": frozenset({Scope.ADMIN, Scope.GENERATE}),
+    "none": frozenset({Scope.ADMIN, Scope.STORE}),
+    "generate": frozenset({Scope.ADMIN, Scope.STORE, Scope.GENERATE}),
     "all": frozenset(Scope),
 }
 """Which routes ask for a key under each value of serve.require_api_key."""
@@ -154,8 +156,13 @@ def compose_app(settings: Settings, routers: Sequence[APIRouter]) -> FastAPI:
 
 def _gate_policy(settings: Settings) -> GatePolicy:
     serve = settings.serve
+    asking = SCOPES_WITH_KEY[serve.require_api_key]
+    if settings.resolution.fetch_access != "service":
+        asking -= {Scope.FETCH}
+    if settings.resolution.fetch_access == "key":
+        asking |= {Scope.FETCH}
     return GatePolicy(
-        key_scopes=SCOPES_WITH_KEY[serve.require_api_key],
+        key_scopes=asking,
         rate_per_minute=serve.rate_per_minute,
         open_rate_per_minute=serve.open_rate_per_minute,
         loopback_paths=frozenset({METRICS_PATH} if serve.metrics_access == "loopback" else ()),

@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from provenance.serving.access import needs
 from provenance.types import Scope, parse_record_id
+from registry.resolution_api import add_resolution_routes
 from registry.schemas import RecordView, record_view
 
 if TYPE_CHECKING:
@@ -20,29 +21,31 @@ __all__ = ["build_router"]
 
 
 def build_router(settings: Settings) -> APIRouter:
-    """Routes that answer what is registered; makes the registry on first use.
+    """Routes that answer what is registered, and the C2PA resolution API.
+
+    Makes the registry on first use.
 
     Raises:
-        ConfigError: The registry URL is unusable.
+        ConfigError: The registry URL is unusable, or a setting of the resolution API is.
         BackendUnavailableError: The database driver is not installed.
         RegistryUnavailableError: The database cannot be reached, written or migrated.
     """
-    from registry.wiring import open_registry
+    from registry.wiring import open_registry, open_resolution, open_terms
 
     store = open_registry(settings)
+    resolution = open_resolution(settings, store)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         store.close()
 
-    router = APIRouter(
-        prefix="/v1", tags=["registry"], lifespan=lifespan, dependencies=needs(Scope.REGISTRY)
-    )
+    router = APIRouter(lifespan=lifespan)
 
-    @router.get("/records/{record_id}")
+    @router.get("/v1/records/{record_id}", tags=["registry"], dependencies=needs(Scope.REGISTRY))
     def show_record(record_id: str) -> RecordView:
         """What is registered under a record id; nothing that names a person."""
         return record_view(store.get(parse_record_id(record_id)))
 
+    add_resolution_routes(router, resolution, open_terms(settings))
     return router

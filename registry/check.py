@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from provenance.errors import ProvenanceError
 from provenance.types import LogHead
+from registry.check_manifests import find_manifest_problems
 from registry.engine import translated_errors
 from registry.log import EMPTY_HEAD, LeafKind, commit_leaf, extend_head, hash_leaf, refusal_leaf
 from registry.serialise import row_to_record, row_to_refusal
@@ -96,6 +97,7 @@ def check_consistency(engine: Engine, *, now: datetime) -> ConsistencyReport:
         problems += _check_leaves_without_row(session)
         problems += _check_reservations(session)
         problems += _check_fingerprints(session)
+        problems += [Problem(what) for what in find_manifest_problems(session)]
         open_ones = ReservationRow.state == ReservationState.RESERVED.value
         return ConsistencyReport(
             records=_count(session, RecordRow),

@@ -42,6 +42,7 @@ __all__ = [
     "commit_leaf",
     "extend_head",
     "hash_leaf",
+    "manifest_leaf",
     "refusal_leaf",
     "replay_heads",
 ]
@@ -62,6 +63,8 @@ class LeafKind(StrEnum):
 
     COMMIT = "commit"
     REFUSAL = "refusal"
+    MANIFEST_STORED = "manifest_stored"
+    MANIFEST_DELETED = "manifest_deleted"
 
 
 def hash_leaf(data: bytes) -> bytes:
@@ -110,6 +113,18 @@ def refusal_leaf(refusal: Refusal) -> bytes:
         {
             "kind": LeafKind.REFUSAL,
             "record_sha256": _sha256(_canonical(_describe_refusal(refusal))),
+            "version": LEAF_VERSION,
+        }
+    )
+
+
+def manifest_leaf(kind: LeafKind, *, manifest_id: str, store_sha256: str) -> bytes:
+    """The canonical leaf of another maker's manifest that was stored, or deleted."""
+    return _canonical(
+        {
+            "kind": kind,
+            "manifest_id_sha256": _sha256(manifest_id.encode("utf-8")),
+            "manifest_store_sha256": store_sha256,
             "version": LEAF_VERSION,
         }
     )

@@ -338,6 +338,10 @@ class SqlRecordStore:
             session.add(row)
         return head
 
+    def append_leaf(self, session: Session, kind: LeafKind, data: bytes) -> int:
+        """Appends a leaf in a transaction of `registry.engine.writing`; answers its place."""
+        return self._append_leaf(session, kind, data)[0]
+
     def _append_leaf(self, session: Session, kind: LeafKind, data: bytes) -> tuple[int, LogHead]:
         if self._engine.dialect.name == "postgresql":
             # One writer of the log at a time, as SQLite has anyway; readers are not stopped.

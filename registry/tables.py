@@ -58,11 +58,13 @@ __all__ = [
     "RefusalRow",
     "ReservationRow",
     "ReservationState",
+    "StoredBindingRow",
+    "StoredManifestRow",
     "ThumbnailRow",
     "UtcDateTime",
 ]
 
-HEAD_REVISION = "0008"
+HEAD_REVISION = "0010"
 """The migration that these mappings describe. Kept here so that opening a store needs no Alembic;
 a test compares it with the head of the migration folder."""
 
@@ -492,3 +494,49 @@ class ApiKeyUsageRow(Base):
     )
     day: Mapped[date] = mapped_column(Date, primary_key=True)
     pictures: Mapped[int]
+
+
+class StoredManifestRow(Base):
+    """A manifest store of another maker, kept for the C2PA Soft Binding Resolution API.
+
+    Attributes:
+        manifest_id: Label of the active manifest.
+        store: The bytes as they came.
+        store_sha256: Of `store`, hex.
+        owner_key_id: The API key that stored it, and that alone may change or delete it.
+        log_index: The leaf that says so; it outlives the row.
+    """
+
+    __tablename__ = "stored_manifests"
+
+    manifest_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    store: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    store_sha256: Mapped[str] = mapped_column(String(SHA256_HEX_CHARACTERS))
+    owner_key_id: Mapped[str] = mapped_column(String(64), index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    log_index: Mapped[int] = mapped_column(LogIndex, ForeignKey("log_leaves.index"), unique=True)
+
+    bindings: Mapped[list[StoredBindingRow]] = relationship(
+        lazy="selectin", cascade="all, delete-orphan"
+    )
+
+
+class StoredBindingRow(Base):
+    """One soft binding by which a stored manifest is found.
+
+    Attributes:
+        value: Canonical text.
+        value_sha256: Of the value's UTF-8, hex: values may be longer than an index takes.
+        signed: Whether it stands in the manifest itself; others were added beside it.
+    """
+
+    __tablename__ = "stored_bindings"
+    __table_args__ = (Index("ix_stored_bindings_value", "alg", "value_sha256"),)
+
+    manifest_id: Mapped[str] = mapped_column(
+        Text, ForeignKey("stored_manifests.manifest_id", ondelete="CASCADE"), primary_key=True
+    )
+    alg: Mapped[str] = mapped_column(Text, primary_key=True)
+    value_sha256: Mapped[str] = mapped_column(String(SHA256_HEX_CHARACTERS), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+    signed: Mapped[bool]

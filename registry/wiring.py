@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from provenance.errors import ConfigError
 from registry.api_keys import LateApiKeyStore, SqlApiKeyStore
 from registry.assets import LocalAssetStore
 from registry.engine import make_engine, sqlite_file, stored_revision
@@ -21,14 +23,24 @@ if TYPE_CHECKING:
 
     from provenance.config import Settings
     from provenance.interfaces import ApiKeyStore, VectorIndex
+    from registry.content import ContentReader
+    from registry.resolution import ResolutionService, StoreRights
+    from registry.resolution_api import ResolutionTerms
 
 __all__ = [
     "open_api_keys",
     "open_asset_store",
+    "open_content_reader",
     "open_gate_keys",
     "open_input_vault",
     "open_registry",
+    "open_resolution",
+    "open_terms",
 ]
+
+HTTPS_PORT = 443
+
+T = TypeVar("T")
 
 
 def open_registry(settings: Settings) -> SqlRecordStore:
@@ -95,6 +107,104 @@ def open_gate_keys(settings: Settings) -> ApiKeyStore:
 def _open_existing_api_keys(settings: Settings) -> SqlApiKeyStore | None:
     file = sqlite_file(settings.registry_url)
     return None if file is not None and not file.exists() else open_api_keys(settings)
+
+
+def open_resolution(settings: Settings, records: SqlRecordStore) -> ResolutionService:
+    """What answers the C2PA Soft Binding Resolution API, on a registry that is open.
+
+    Raises:
+        ConfigError: A setting or the watermark key file is unusable.
+        UnknownBackendError: A codec or hasher is not installed.
+    """
+    from provenance.manifest.wiring import build_trust
+    from registry.repository import ManifestRepository
+    from registry.resolution import ResolutionService
+
+    return ResolutionService(
+        records=records,
+        repository=ManifestRepository(records),
+        content=open_content_reader(settings),
+        trust=build_trust(settings),
+        rights=_store_rights(settings),
+        max_manifest_bytes=settings.resolution.max_manifest_bytes,
+    )
+
+
+def open_content_reader(settings: Settings) -> ContentReader:
+    """What reads the soft bindings of pictures under this deployment's keys.
+
+    Raises:
+        ConfigError: The watermark key file is unusable.
+        UnknownBackendError: A codec or hasher is not installed.
+    """
+    from provenance.fingerprint.wiring import build_hasher
+    from provenance.imaging import ImageLimits
+    from provenance.watermark.wiring import build_mark_reader, open_codec
+    from registry.content import ContentReader
+    from registry.soft_bindings import AlgNames
+
+    hasher = build_hasher(settings)
+    codecs = dict.fromkeys((settings.watermark.codec, *settings.watermark.read_codecs))
+    names = AlgNames(
+        settings.manifest.namespace, tuple(open_codec(one).alg for one in codecs), hasher.name
+    )
+    return ContentReader(
+        # The generator beside it may make the key when it starts, or with its first picture.
+        _until_there(partial(build_mark_reader, settings)),
+        lambda: hasher,
+        names,
+        thorough=settings.watermark.search == "thorough",
+        limits=ImageLimits(settings.limits.max_bytes, settings.limits.max_pixels),
+    )
+
+
+def open_terms(settings: Settings) -> ResolutionTerms:
+    """How the resolution API is offered over HTTP.
+
+    Raises:
+        ConfigError: resolution.public_url is no address.
+    """
+    from provenance.client import GuardedClient, RemotePolicy
+    from registry.resolution_api import ResolutionTerms
+
+    options, longest = settings.resolution, settings.limits.max_bytes
+    url = options.public_url
+    if url and not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?", url):
+        raise ConfigError(f"resolution.public_url: {url[:80]!r} must be like https://cm.acme.org")
+    policy = RemotePolicy(max_bytes=longest, ports=frozenset({HTTPS_PORT}))
+    client = GuardedClient(policy) if options.by_reference else None
+    return ResolutionTerms(url, longest, client)
+
+
+def _store_rights(settings: Settings) -> StoreRights:
+    from registry.resolution import StoreRights
+
+    owners: dict[str, frozenset[str]] = {}
+    for entry in settings.resolution.alg_owners:
+        found = re.fullmatch(r"([A-Za-z0-9.-]+)=([0-9a-f]{16})", entry)
+        if found is None:
+            raise ConfigError(
+                f"resolution.alg_owners: {entry[:80]!r} must be a reverse domain and the id of an "
+                "API key, like com.acme=3f2a9c0d11e87b46"
+            )
+        domain = found[1].lower().strip(".")
+        owners[domain] = owners.get(domain, frozenset()) | {found[2]}
+    return StoreRights(owners)
+
+
+def _until_there(make: Callable[[], T | None]) -> Callable[[], T | None]:
+    """Asks again while there is none, and keeps what there is."""
+    made: list[T] = []
+
+    def answer() -> T | None:
+        if not made:
+            found = make()
+            if found is None:
+                return None
+            made.append(found)
+        return made[0]
+
+    return answer
 
 
 def _bring_to_head(url: str) -> None:

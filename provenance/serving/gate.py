@@ -54,7 +54,8 @@ class GatePolicy:
     Attributes:
         key_scopes: Scopes whose routes ask for a key.
         rate_per_minute: Requests a minute of one caller; 0: any number.
-        open_rate_per_minute: Of one address without a key, on routes of scope verify; 0: any.
+        open_rate_per_minute: Of one address without a key, on routes of scope verify or fetch;
+            0: any.
         loopback_paths: Routes that this machine itself may call without a key.
     """
 
@@ -164,7 +165,7 @@ class Gate:
         if key is not None:
             per_minute = key.rate_per_minute or per_minute
             caller = f"key {key.id}"
-        elif rule.scope is Scope.VERIFY and self._policy.open_rate_per_minute:
+        elif rule.scope in (Scope.VERIFY, Scope.FETCH) and self._policy.open_rate_per_minute:
             per_minute = self._policy.open_rate_per_minute
             caller = f"open {bucket_name(address)}"
         if not per_minute:

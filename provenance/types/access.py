@@ -21,11 +21,17 @@ MAX_NAME_CHARACTERS = 100
 
 
 class Scope(StrEnum):
-    """What a key opens. `ADMIN` opens everything."""
+    """What a key opens. `ADMIN` opens everything.
+
+    `FETCH` and `STORE` are the scopes of the C2PA Soft Binding Resolution API: ``fetch:manifests``,
+    and ``store:manifests`` with ``store:bindings``.
+    """
 
     GENERATE = "generate"
     VERIFY = "verify"
     REGISTRY = "registry"
+    FETCH = "fetch"
+    STORE = "store"
     ADMIN = "admin"
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from job_store_suite import JobStoreTests
+from manifest_repository_suite import ManifestRepositoryTests
 
 from provenance.errors import RegistryUnavailableError
 from provenance.testing.stores import RecordStoreTests, build_record
@@ -36,6 +37,14 @@ class TestPostgresqlRecordStore(RecordStoreTests):
 
 
 class TestPostgresqlJobStore(JobStoreTests):
+    @pytest.fixture
+    def records(self, url):
+        store = open_store(url)
+        yield store
+        store.close()
+
+
+class TestPostgresqlManifestRepository(ManifestRepositoryTests):
     @pytest.fixture
     def records(self, url):
         store = open_store(url)

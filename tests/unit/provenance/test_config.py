@@ -96,6 +96,7 @@ RANGES = [
     ("generator", "max_batch", ("1", "64"), ("0", "65"), "from 1 to 64"),
     ("limits", "max_bytes", ("1", "4294967296"), ("0", "-1", "4294967297"), "from 1 to 4294967296"),
     ("limits", "max_pixels", ("1", "2147483648"), ("0", "2147483649"), "from 1 to 2147483648"),
+    ("resolution", "max_manifest_bytes", ("1", "268435456"), ("0", "268435457"), "from 1 to"),
     ("registry", "reservation_lifetime_s", ("1", "31536000"), ("0", "31536001"), "from 1 to"),
     ("watermark", "min_psnr_db", ("0", "100.0"), ("-0.1", "100.1"), "from 0 to 100"),
     ("watermark", "min_ssim", ("0", "1"), ("-0.1", "1.01"), "from 0 to 1"),

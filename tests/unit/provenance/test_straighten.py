@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.straighten import is_partial, straighten
 from provenance.testing.pictures import natural_picture
 from provenance.types import Finding, MarkGeometry, MarkRegion, RasterImage, WatermarkEvidence
+from provenance.watermark.straighten import is_partial, straighten
 
 PICTURE = natural_picture(300, 200, seed=6)
 SIZE = (300, 200)
