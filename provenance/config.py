@@ -229,10 +229,10 @@ class DetectorSettings:
         "registry",
         "watermark",
         "known_watermarks",
-        "known_watermarks_search",
         "visible_marks",
-        "visible_text",
+        "known_watermarks_search",
         "embedding",
+        "visible_text",
     )
     filter_engine: str = "local"
     time_budget_s: Annotated[float, Range(0, YEAR_S, excluded=0)] = 10.0
