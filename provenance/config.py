@@ -238,10 +238,10 @@ class DetectorSettings:
         "registry",
         "watermark",
         "known_watermarks",
-        "known_watermarks_search",
         "visible_marks",
-        "visible_text",
+        "known_watermarks_search",
         "registry_search",
+        "visible_text",
     )
     filter_engine: str = "local"
     policy: str = "default"

@@ -30,6 +30,7 @@ from provenance.types import (
     SourceClaim,
     SourceFailure,
     Verdict,
+    VisibleMarkEvidence,
     WatermarkEvidence,
 )
 
@@ -54,6 +55,7 @@ def verdict() -> Verdict:
         KnownMarkEvidence(Finding.PRESENT, "A known mark.", "FLUX", SourceClaim.FULLY_AI),
         RegistryEvidence(Finding.ABSENT, "No record."),
         MetadataEvidence(Finding.PRESENT, "A label.", tool="x", detail={"steps": 20}),
+        VisibleMarkEvidence(Finding.PRESENT, "A name.", "Alamy", "alamy", 1.0),
         SourceFailure("other", "It broke."),
     )
     return Verdict(
@@ -98,6 +100,7 @@ def test_view_has_the_promised_fields_and_reads_back() -> None:
         "known_watermark",
         "registry",
         "metadata",
+        "visible_mark",
         "other",
     ]
     assert all({"source", "finding", "reason"} <= item.keys() for item in dumped["evidence"])
