@@ -14,9 +14,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import Integer, bindparam, delete, func, insert, select, text
+from sqlalchemy import delete, func, insert, select, text
 
 from registry.index.exact import HASH_BYTES, HashBlock, hash_block
+from registry.index.listed import is_listed, list_value
 from registry.tables import HashChunkRow, PerceptualHashRow
 
 if TYPE_CHECKING:
@@ -90,18 +91,18 @@ def find_candidates(
     """
     value = bytes.fromhex(query.hex)
     keys = probe_keys(value, max_distance_bits=max_distance_bits)
-    rows = session.execute(_CANDIDATES, {"keys": keys, "algorithm": query.algorithm}).all()
+    # CROSS JOIN tells SQLite to begin with the keys: without statistics it would begin with all
+    # hashes of the algorithm. To PostgreSQL it is a join like any other.
+    statement = text(
+        "SELECT h.log_index, h.record_id, h.hash FROM hash_chunks AS c "  # noqa: S608
+        "CROSS JOIN perceptual_hashes AS h "
+        f"WHERE c.key {is_listed(session, 'keys')} "
+        "AND h.algorithm = :algorithm AND h.log_index = c.log_index"
+    )
+    values = {"keys": list_value(session, keys), "algorithm": query.algorithm}
+    rows = session.execute(statement, values).all()
     found = sorted({row[0]: row for row in rows}.values(), key=lambda row: row[0])
     return hash_block(query.algorithm, [row[1] for row in found], [row[2] for row in found])
-
-
-# CROSS JOIN tells SQLite to begin with the keys: without statistics it would begin with all hashes
-# of the algorithm. To PostgreSQL it is a join like any other.
-_CANDIDATES = text(
-    "SELECT h.log_index, h.record_id, h.hash FROM hash_chunks AS c "
-    "CROSS JOIN perceptual_hashes AS h "
-    "WHERE c.key IN :keys AND h.algorithm = :algorithm AND h.log_index = c.log_index"
-).bindparams(bindparam("keys", type_=Integer, expanding=True, literal_execute=True))
 
 
 def rebuild(connection: Connection) -> int:
