@@ -14,6 +14,9 @@ BENCHMARKS = (
     "benchmarks.bundled_model",
     "benchmarks.delivery",
     "benchmarks.marking_overhead",
+    "benchmarks.vector_index",
+    "benchmarks.vector_index_postgresql",
+    "benchmarks.registry_writes",
     "benchmarks.fuzz",
 )
 
