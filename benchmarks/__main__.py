@@ -16,6 +16,9 @@ BENCHMARKS = (
     "benchmarks.marking_overhead",
     "benchmarks.visible_marks",
     "benchmarks.verify_fast",
+    "benchmarks.vector_index",
+    "benchmarks.vector_index_postgresql",
+    "benchmarks.registry_writes",
     "benchmarks.fuzz",
 )
 

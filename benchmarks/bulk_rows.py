@@ -1,6 +1,7 @@
 """Fills a registry with many records at once: rows as a commit writes them, in few statements.
 
-The log is a real one; parameters, manifests and pictures are as small as can be.
+Parameters, manifests and pictures are as small as can be; the log has its leaves, and proves
+nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import JSON, Connection, func, insert, select, text
 
-from provenance.testing.stores import START, build_record
+from provenance.testing.stores import START, build_embedding, build_hash, build_record
 from provenance.types import RecordId
 from registry.engine import writer
 from registry.index.hash_chunks import chunk_keys
-from registry.log import EMPTY_HEAD, LeafKind, extend_head, hash_leaf
 from registry.serialise import record_to_row
 from registry.tables import (
+    Base,
     EmbeddingRow,
     HashChunkRow,
     LogLeafRow,
@@ -73,8 +74,10 @@ def add_records(
         _add_records(connection, numbers, names)
         if vectors is not None:
             raw = np.ascontiguousarray(vectors, dtype="<f4")
+            columns = _columns(EmbeddingRow, _template().embedding)
             rows = [
-                {"record_id": i, "log_index": n, "space_id": space_id, "dim": raw.shape[1]}
+                columns
+                | {"record_id": i, "log_index": n, "space_id": space_id, "dim": raw.shape[1]}
                 | {"vector": raw[place].tobytes()}
                 for place, (n, i) in enumerate(zip(numbers, names, strict=True))
             ]
@@ -84,23 +87,13 @@ def add_records(
 
 
 def _add_records(connection: Connection, numbers: range, names: Sequence[str]) -> None:
-    template = record_to_row(build_record(RecordId("0" * 16)), log_index=0)
-    columns = {
-        column.key: getattr(template, column.key)
-        for column in RecordRow.__table__.columns  # a column is named as its attribute
-    }
+    columns = _columns(RecordRow, _template())
     columns |= {"shell_head": b"", "shell_tail": b"", "manifest_store": b"", "parameters": {}}
-    found = connection.execute(
-        select(LogLeafRow.head).order_by(LogLeafRow.index.desc()).limit(1)
-    ).scalar()
-    head = found or EMPTY_HEAD
     leaves = []
     for number, name in zip(numbers, names, strict=True):
         data = f'{{"bulk":"{name}"}}'.encode()
-        leaf_hash = hash_leaf(data)
-        head = extend_head(head, leaf_hash)
-        leaf = {"index": number, "kind": LeafKind.COMMIT.value, "data": data}
-        leaves.append(leaf | {"leaf_hash": leaf_hash, "head": head})
+        leaf = {"index": number, "kind": "commit", "data": data}
+        leaves.append(_unproven() | leaf | {"leaf_hash": hashlib.sha256(b"\0" + data).digest()})
     used = {"created_at": START, "expires_at": START, "state": ReservationState.COMMITTED.value}
     _insert(connection, ReservationRow, [{"record_id": name} | used for name in names])
     _insert(connection, LogLeafRow, leaves)
@@ -114,6 +107,27 @@ def _add_records(connection: Connection, numbers: range, names: Sequence[str]) -
     )
 
 
+def _template() -> RecordRow:
+    """A row as the store would write it; what is told apart is set for each."""
+    vector = build_embedding(1)
+    record = build_record(RecordId("0" * 16), perceptual_hash=build_hash(0), embedding=vector)
+    return record_to_row(record, log_index=0)
+
+
+def _columns(kind: type[Base], row: Any) -> dict[str, Any]:
+    # A column is named as its attribute. What the row leaves out takes its default.
+    return {column.key: getattr(row, column.key) for column in kind.__table__.columns}
+
+
+def _unproven() -> dict[str, Any]:
+    """What a leaf says of those before it: left empty, since nothing is proven here."""
+    return {
+        column.key: b""
+        for column in LogLeafRow.__table__.columns
+        if column.key not in {"index", "kind", "data", "leaf_hash"}
+    }
+
+
 def _add_hashes(
     connection: Connection,
     numbers: range,
@@ -122,8 +136,9 @@ def _add_hashes(
     *,
     chunks: bool,
 ) -> None:
+    columns = _columns(PerceptualHashRow, _template().perceptual_hash)
     rows = [
-        {"record_id": name, "log_index": n, "algorithm": "pdq-1", "hash": value, "quality": 90}
+        columns | {"record_id": name, "log_index": n, "hash": value}
         for n, name, value in zip(numbers, names, hashes, strict=True)
     ]
     _insert(connection, PerceptualHashRow, rows)

@@ -1,9 +1,9 @@
 """Perceptual hashes found through a table of their 16-bit pieces, in plain SQL.
 
-A hash of 256 bits has 16 chunks. Two hashes that differ in at most 31 bits have a chunk in which
-they differ in at most one bit (sixteen chunks with two each would be 32), so the rows that share a
-chunk with the query, give or take one bit, hold every answer: 16 x 17 keys, about 4,200 of a
-million rows. Up to 15 bits some chunk is even equal. No index file, nothing in memory, exact.
+A hash of 256 bits has 16 chunks. Few differing bits cannot be in all of them: whoever is near has
+several chunks that are equal to the query's, or nearly. So the rows that share enough keys with
+those that are asked for hold every answer, and of a million strangers some forty do. No index file,
+nothing in memory, exact: `plan_probe` says why.
 
 Rows of the table are derived from `PerceptualHashRow`, are written in the same transaction, and can
 always be made again from it: `rebuild`.
@@ -11,12 +11,14 @@ always be made again from it: `rebuild`.
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import Integer, bindparam, delete, func, insert, select, text
+from sqlalchemy import delete, func, insert, select, text
 
 from registry.index.exact import HASH_BYTES, HashBlock, hash_block
+from registry.index.listed import is_listed, list_value
 from registry.tables import HashChunkRow, PerceptualHashRow
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ __all__ = [
     "chunk_keys",
     "count_missing",
     "find_candidates",
+    "plan_probe",
     "probe_keys",
     "rebuild",
     "remove_chunks",
@@ -41,13 +44,39 @@ __all__ = [
 CHUNKS = HASH_BYTES // 2
 CHUNK_BITS = 16
 MAX_DISTANCE_BITS = 2 * CHUNKS - 1
-"""31: the widest search that looking one bit around each chunk answers without loss."""
-EQUAL_CHUNK_BITS = CHUNKS - 1
-"""15: up to here at least one of the sixteen chunks is the same."""
+"""31: the widest search without loss; beyond, too many rows would be asked for."""
 BATCH_ROWS = 65_536
 
 _NUMBERS = np.arange(CHUNKS, dtype=np.int64) << CHUNK_BITS
-_FLIPS = np.concatenate(([0], 1 << np.arange(CHUNK_BITS))).astype(np.int64)
+_ONE = 1 << np.arange(CHUNK_BITS, dtype=np.int64)
+_TWO = np.array([one | two for one, two in combinations(_ONE.tolist(), 2)], dtype=np.int64)
+_FLIPS = (
+    np.zeros(1, np.int64),
+    np.concatenate(([0], _ONE)),
+    np.concatenate(([0], _ONE, _TWO)),
+)
+"""What to change in a chunk to get all values within 0, 1 and 2 bits: 1, 17 and 137 of them."""
+
+
+def plan_probe(max_distance_bits: int) -> tuple[tuple[int, ...], int]:
+    """How far around each chunk to look, and in how many chunks a near hash is then seen.
+
+    A chunk that is not seen has more differing bits than its radius. With radius 0 everywhere and
+    at most d differing bits, at most d chunks are not seen; with radius 1 at most d / 2. For 30 and
+    31 bits that leaves one chunk, which a stranger reaches too easily, so three chunks are looked
+    around further: were 15 chunks not seen, they had at least 3 + 3 + 13 x 2 = 32 bits.
+
+    Args:
+        max_distance_bits: 0..31.
+
+    Returns:
+        Radius in bits of each of the 16 chunks, and the least number of chunks, at least two.
+    """
+    if max_distance_bits <= CHUNKS - 2:
+        return (0,) * CHUNKS, CHUNKS - max_distance_bits
+    if max_distance_bits <= 2 * CHUNKS - 3:
+        return (1,) * CHUNKS, CHUNKS - max_distance_bits // 2
+    return (2,) * 3 + (1,) * (CHUNKS - 3), 2
 
 
 def chunk_keys(hashes: Sequence[bytes]) -> list[list[int]]:
@@ -57,13 +86,12 @@ def chunk_keys(hashes: Sequence[bytes]) -> list[list[int]]:
     return keys
 
 
-def probe_keys(query: bytes, *, max_distance_bits: int) -> list[int]:
-    """Keys of which every hash within `max_distance_bits` (0..31) has at least one."""
+def probe_keys(query: bytes, radii: Sequence[int]) -> list[int]:
+    """All keys within a radius of each chunk of a 32-byte hash."""
     (keys,) = chunk_keys([query])
-    if max_distance_bits <= EQUAL_CHUNK_BITS:
-        return keys
-    around: list[int] = (np.array(keys)[:, None] ^ _FLIPS[None, :]).ravel().tolist()
-    return around
+    around = [key ^ _FLIPS[radius] for key, radius in zip(keys, radii, strict=True)]
+    found: list[int] = np.concatenate(around).tolist()
+    return found
 
 
 def add_chunks(session: Session, log_index: int, value: bytes) -> None:
@@ -89,19 +117,25 @@ def find_candidates(
         RegistryError: A stored hash is not 32 bytes long.
     """
     value = bytes.fromhex(query.hex)
-    keys = probe_keys(value, max_distance_bits=max_distance_bits)
-    rows = session.execute(_CANDIDATES, {"keys": keys, "algorithm": query.algorithm}).all()
-    found = sorted({row[0]: row for row in rows}.values(), key=lambda row: row[0])
+    radii, least = plan_probe(max_distance_bits)
+    keys = probe_keys(value, radii)
+    # CROSS JOIN tells SQLite to begin with the keys: without statistics it would begin with all
+    # hashes of the algorithm. To PostgreSQL it is a join like any other.
+    statement = text(
+        "SELECT h.log_index, h.record_id, h.hash FROM "  # noqa: S608
+        f"(SELECT log_index FROM hash_chunks WHERE key {is_listed(session, 'keys')} "
+        "GROUP BY log_index HAVING count(*) >= :least) AS c "
+        "CROSS JOIN perceptual_hashes AS h "
+        "WHERE h.algorithm = :algorithm AND h.log_index = c.log_index"
+    )
+    values = {
+        "keys": list_value(session, keys),
+        "least": least,
+        "algorithm": query.algorithm,
+    }
+    rows = session.execute(statement, values).all()
+    found = sorted(rows, key=lambda row: row[0])
     return hash_block(query.algorithm, [row[1] for row in found], [row[2] for row in found])
-
-
-# CROSS JOIN tells SQLite to begin with the keys: without statistics it would begin with all hashes
-# of the algorithm. To PostgreSQL it is a join like any other.
-_CANDIDATES = text(
-    "SELECT h.log_index, h.record_id, h.hash FROM hash_chunks AS c "
-    "CROSS JOIN perceptual_hashes AS h "
-    "WHERE c.key IN :keys AND h.algorithm = :algorithm AND h.log_index = c.log_index"
-).bindparams(bindparam("keys", type_=Integer, expanding=True, literal_execute=True))
 
 
 def rebuild(connection: Connection) -> int:

@@ -45,9 +45,7 @@ CODE_VERSION = 1
 MIN_BITS = 512
 WORD_BITS = 64
 BLOCK_ROWS = 65_536
-"""Rows per block: 4 MB of 512-bit codes."""
-SCAN_ROWS = 16_384
-"""Rows per step of a scan: its temporary arrays stay in a core's own cache."""
+"""Rows per block: 4 MB of 512-bit codes, and a scan's temporary arrays stay in the cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,20 +134,16 @@ def nearest_codes(
     best_bits = np.empty(0, np.uint16)
     best_rows = np.empty(0, np.int64)
     for block in blocks:
-        for start in range(0, len(block), SCAN_ROWS):
-            part = slice(start, start + SCAN_ROWS)
-            bits = _count_bits(block.words[:, part], query)
-            if len(best_bits) == count:
-                # Later rows must be nearer than the worst so far: at a tie the older one stays.
-                near = np.flatnonzero(bits < best_bits[-1])
-            else:
-                near = np.arange(len(bits))
-            if not len(near):
-                continue
-            best_bits = np.concatenate((best_bits, bits[near]))
-            best_rows = np.concatenate((best_rows, block.log_indexes[part][near]))
-            order = np.argsort(best_bits, kind="stable")[:count]
-            best_bits, best_rows = best_bits[order], best_rows[order]
+        bits = _count_bits(block.words, query)
+        if len(best_bits) == count:
+            # Later rows must be nearer than the worst so far: at a tie the older one stays.
+            near = np.flatnonzero(bits < best_bits[-1])
+        else:
+            near = np.arange(len(bits))
+        best_bits = np.concatenate((best_bits, bits[near]))
+        best_rows = np.concatenate((best_rows, block.log_indexes[near]))
+        order = np.argsort(best_bits, kind="stable")[:count]
+        best_bits, best_rows = best_bits[order], best_rows[order]
     return list(zip(best_rows.tolist(), best_bits.tolist(), strict=True))
 
 

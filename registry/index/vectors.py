@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import BigInteger, bindparam, func, select, text
+from sqlalchemy import func, select, text
 
 from provenance.errors import RegistryError
 from registry.engine import reading
 from registry.index.cache_file import CacheHeader, cache_path, read_cache, write_cache
 from registry.index.exact import VectorBlock, best_cosines, require_length
 from registry.index.generations import leaf_hash_at, read_generation
+from registry.index.listed import is_listed, list_value
 from registry.index.sign_codes import CodeBlock, append_block, encode, nearest_codes
 from registry.tables import EmbeddingRow
 
@@ -39,8 +40,8 @@ log = logging.getLogger(__name__)
 DEFAULT_CANDIDATES = 200
 """Vectors that are compared whole. Among a million, a true source at cosine 0.4 or more is always
 among the 200 nearest codes, at 0.25 to 0.3 in three of four cases; see docs/adr/0021."""
-BATCH_ROWS = 4096
-"""Rows per read: 8 MB of 512-component vectors."""
+BATCH_ROWS = 512
+"""Rows per read: 1 MB of 512-component vectors, which stays in a core's cache until it is coded."""
 SAVE_AFTER_ROWS = 16_384
 """A file that lacks this many rows is written again; reading them takes a tenth of a second."""
 
@@ -250,18 +251,14 @@ def _is_valid(session: Session, state: _State, generation: int) -> bool:
     return leaf_hash_at(session, state.last_log_index) == state.leaf_hash
 
 
-# One index answers both conditions.
-_VECTORS = text(
-    "SELECT log_index, record_id, vector FROM embeddings "
-    "WHERE space_id = :space_id AND log_index IN :indexes"
-).bindparams(bindparam("indexes", type_=BigInteger, expanding=True, literal_execute=True))
-
-
 def read_vectors(session: Session, space_id: str, log_indexes: Sequence[int]) -> VectorBlock | None:
     """The vectors of some rows in log order, of those that are still there; None without any."""
-    if not log_indexes:
-        return None
-    found = session.execute(_VECTORS, {"space_id": space_id, "indexes": log_indexes}).all()
+    statement = text(
+        "SELECT log_index, record_id, vector FROM embeddings "  # noqa: S608
+        f"WHERE space_id = :space_id AND log_index {is_listed(session, 'indexes')}"
+    )
+    values = {"space_id": space_id, "indexes": list_value(session, log_indexes)}
+    found = session.execute(statement, values).all()
     rows = sorted(found, key=lambda row: row[0])
     if not rows:
         return None

@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, insert, select
 
 from benchmarks.bulk_rows import add_records, record_id_of
 from provenance.errors import RegistryError, RegistryUnavailableError
@@ -105,11 +105,13 @@ def test_rows_at_earlier_places_are_taken_in_when_the_generation_is_counted_up(o
     index = opener(engine, SPACE)
     moved = record_id_of(7)
     with writing(engine) as session:
+        row = session.execute(
+            select(EmbeddingRow.__table__).where(EmbeddingRow.record_id == moved)
+        ).one()
         session.execute(delete(EmbeddingRow).where(EmbeddingRow.record_id == moved))
     assert best(index, vectors[7]) != moved
     with writing(engine) as session:  # as a second embedding of a record that stands would be
-        raw = vectors[7].tobytes()
-        session.add(EmbeddingRow(record_id=moved, log_index=7, space_id=SPACE, dim=DIM, vector=raw))
+        session.execute(insert(EmbeddingRow), dict(row._mapping))
         count_up(session, SPACE)
     assert best(index, vectors[7]) == moved
     assert best(opener(engine, SPACE), vectors[7]) == moved
