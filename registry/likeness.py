@@ -7,12 +7,13 @@ of its parts too, and geometric verification of the best candidates. How sure an
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from provenance.errors import ProvenanceError, RecordNotFoundError
+from provenance.errors import ProvenanceError, RecordNotFoundError, RegistryError
 from provenance.fingerprint.similarity import (
     SEARCH_MAX_BITS,
     SEARCH_MIN_COSINE,
@@ -21,7 +22,7 @@ from provenance.fingerprint.similarity import (
     is_verified,
     judge_likeness,
 )
-from provenance.fingerprint.verification import make_thumbnail, read_thumbnail
+from provenance.fingerprint.verification import bound_size, make_thumbnail, read_thumbnail
 from provenance.fingerprint.views import View, list_views
 from provenance.imaging import decode_image
 from provenance.interfaces import TurningHasher
@@ -42,10 +43,15 @@ if TYPE_CHECKING:
 
 __all__ = ["LikenessSearch", "RecordMatch", "SearchOptions", "space_of"]
 
+log = logging.getLogger(__name__)
+
 WHOLE = "whole"
 
-MAX_LOOKS = 512
-"""Thumbnails kept in memory with their keypoints: about 250 KB each at most."""
+MAX_LOOKS = 128
+"""Thumbnails kept in memory with their keypoints: 340 KB each at most."""
+
+MAX_SEARCHED_SIDE_PX = 2048
+"""Larger pictures are searched at this size: their ten parts would fill the memory else."""
 
 SLOW_CANDIDATES = 3
 """Records that are compared at most where finding keypoints takes a second a picture."""
@@ -131,7 +137,7 @@ class LikenessSearch:
         self._verifier = verifier
         self._get_asset = get_asset
         self._options = options or SearchOptions()
-        self._looks: OrderedDict[RecordId, Look | None] = OrderedDict()
+        self._looks: OrderedDict[RecordId, Look] = OrderedDict()
         self._lock = Lock()
 
     def look(self, image: RasterImage) -> tuple[RecordMatch, ...]:
@@ -143,6 +149,7 @@ class LikenessSearch:
     def search(self, image: RasterImage) -> tuple[RecordMatch, ...]:
         """Records that the picture or a part of it is a copy of, the surest first."""
         found: dict[RecordId, _Candidate] = {}
+        image = bound_size(image, MAX_SEARCHED_SIDE_PX)
         views = list(list_views(image))
         for view in views:
             self._ask_hashes(view, self._options.max_distance_bits, found)
@@ -263,7 +270,13 @@ class LikenessSearch:
                 self._looks.move_to_end(record_id)
                 return self._looks[record_id]
         data = self._thumbnail(record_id)
-        look = None if data is None else verifier.look(read_thumbnail(data))
+        if data is None:
+            return None
+        try:
+            look = verifier.look(read_thumbnail(data))
+        except RegistryError as error:
+            log.warning("record %s: %s; it is not compared", record_id, error)
+            return None
         with self._lock:
             self._looks[record_id] = look
             while len(self._looks) > MAX_LOOKS:

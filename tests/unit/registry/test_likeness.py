@@ -200,6 +200,36 @@ def test_a_record_without_a_thumbnail_is_verified_from_its_file(store: MemoryRec
     assert search(store, verifier=verifier(), get_asset=damaged.get).search(query) == ()
 
 
+def test_a_thumbnail_that_does_not_decode_spoils_nothing(store: MemoryRecordStore) -> None:
+    record_id = register(store, picture(5))
+    damaged = register(store, picture(5))
+    record = store.records[damaged]
+    prints = replace(record.fingerprints, thumbnail=b"no picture")
+    store.records[damaged] = replace(record, fingerprints=prints)
+    found = search(store, verifier=verifier()).search(PARTS["crop"](picture(5)))
+    assert [match.record.record_id for match in found] == [record_id]
+
+
+def test_a_thumbnail_that_comes_later_is_used(store: MemoryRecordStore) -> None:
+    record_id = register(store, picture(5), keeps_thumbnail=False)
+    looking, query = search(store, verifier=verifier()), PARTS["crop"](picture(5))
+    assert looking.search(query) == ()
+    record = store.records[record_id]
+    prints = replace(record.fingerprints, thumbnail=make_thumbnail(picture(5)))
+    store.records[record_id] = replace(record, fingerprints=prints)
+    assert [match.tier for match in looking.search(query)] == [MatchTier.COPY_VERIFIED]
+
+
+def test_a_huge_picture_is_searched_smaller(store: MemoryRecordStore) -> None:
+    record_id = register(store, picture(5))
+    huge = np.full((2400, 3000, 3), 200, dtype=np.uint8)
+    huge[1200:, 1500:] = 60
+    shown = np.repeat(np.repeat(picture(5).pixels, 3, axis=0), 3, axis=1)
+    huge[200:1160, 300:1260] = shown
+    (match,) = search(store, verifier=verifier()).search(RasterImage(huge))
+    assert (match.tier, match.record.record_id) == (MatchTier.COPY_VERIFIED, record_id)
+
+
 def test_in_a_large_registry_an_embedding_brings_the_candidate(store: MemoryRecordStore) -> None:
     embedder = PlantedEmbedder()
     embedder.plant(picture(5), 1.0)
