@@ -14,6 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from provenance.errors import ProvenanceError, RecordNotFoundError, RegistryError
+from provenance.fingerprint.embedders.crops import CROPS, crop_space
 from provenance.fingerprint.similarity import (
     SEARCH_MAX_BITS,
     SEARCH_MIN_COSINE,
@@ -26,15 +27,15 @@ from provenance.fingerprint.verification import bound_size, make_thumbnail, read
 from provenance.fingerprint.views import View, list_views
 from provenance.imaging import decode_image
 from provenance.interfaces import TurningHasher
-from provenance.types import EmbeddingSpace, MatchTier, SpaceKind
+from provenance.types import Embedding, EmbeddingSpace, MatchTier, SpaceKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from provenance.fingerprint.verification import GeometryVerifier, Look, PreparedQuery
     from provenance.interfaces import Embedder, Hasher, RecordStore
     from provenance.types import (
-        Embedding,
+        EmbeddingNeighbour,
         PerceptualHash,
         RasterImage,
         RecordId,
@@ -70,6 +71,8 @@ class SearchOptions:
         try_all_up_to: In a registry of so many records geometry looks at each of them.
         min_cosine: From which a semantic space without thresholds of its own says similar.
         limit: Matches to answer.
+        crop_codes: Whether to ask for vectors of the registered pictures' parts too; see
+            `provenance.fingerprint.embedders.crops`.
     """
 
     max_distance_bits: int = SEARCH_MAX_BITS
@@ -77,6 +80,7 @@ class SearchOptions:
     try_all_up_to: int = 100
     min_cosine: float = SEARCH_MIN_COSINE
     limit: int = 3
+    crop_codes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +187,7 @@ class LikenessSearch:
         for view, query in zip(asked, self._encode(asked), strict=True):
             if query is None:
                 continue
-            for near in self._store.nearest_embeddings(
-                query, min_cosine=lowest, limit=self._options.candidates
-            ):
+            for near in self._nearest(query, space, lowest):
                 candidate = found.setdefault(near.record_id, _Candidate(near.record_id))
                 best = candidate.likeness.cosine
                 if best is None or near.cosine > best:
@@ -193,6 +195,18 @@ class LikenessSearch:
                         candidate.likeness, cosine=near.cosine, space=space
                     )
                     candidate.view = view.name
+
+    def _nearest(
+        self, query: Embedding, space: EmbeddingSpace, min_cosine: float
+    ) -> Iterator[EmbeddingNeighbour]:
+        """Neighbours in the space of whole pictures, and in those of their parts."""
+        queries = [query]
+        if self._options.crop_codes and space.kind is SpaceKind.COPY:
+            queries += [Embedding(crop_space(query.space_id, crop), query.vector) for crop in CROPS]
+        for one in queries:
+            yield from self._store.nearest_embeddings(
+                one, min_cosine=min_cosine, limit=self._options.candidates
+            )
 
     def _add_nearest(self, image: RasterImage, found: dict[RecordId, _Candidate]) -> None:
         """Fills up with the nearest hashes at any distance: geometry tells them apart."""

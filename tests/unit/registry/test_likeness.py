@@ -12,8 +12,10 @@ import pytest
 
 from generator.embedded.training.captions import Split, sample_spec
 from generator.embedded.training.scenes import draw_scene
+from provenance.fingerprint.embedders.crops import CROPS, crop_embedders
 from provenance.fingerprint.hashes.pdq import PdqHasher
 from provenance.fingerprint.verification import load_verifier, make_thumbnail
+from provenance.fingerprint.views import cut_view
 from provenance.imaging import encode_image
 from provenance.testing.pictures import flat_picture, natural_picture
 from provenance.testing.stores import build_record
@@ -240,6 +242,36 @@ def test_in_a_large_registry_an_embedding_brings_the_candidate(store: MemoryReco
     embedder.plant(query, 0.26)
     (match,) = search(store, verifier=verifier(), embedder=embedder, options=few).search(query)
     assert (match.tier, match.record.record_id) == (MatchTier.COPY_VERIFIED, record_id)
+
+
+def test_crop_codes_bring_what_was_cut_out_of_a_registered_picture(
+    store: MemoryRecordStore,
+) -> None:
+    """The embedder knows a quarter as it is registered, and again after a re-save."""
+    image = picture(5)
+    quarter = cut_view(image, "top left")
+    assert quarter is not None
+    embedder = PlantedEmbedder()
+    embedder.plant(quarter, 1.0)
+    (code, *others) = (one.encode(image) for one in crop_embedders(embedder))
+    assert code is not None
+    assert code.space_id == "planted/1#top left"
+    assert [one.space_id for one in others if one] == [f"planted/1#{name}" for name in CROPS[1:]]
+    record_id = register(store, image, embedding=code)
+    query = RasterImage(np.clip(quarter.pixels.astype(int) + 3, 0, 255).astype(np.uint8))
+    embedder.plant(query, 0.7)
+    assert search(store, embedder=embedder).search(query) == ()
+    codes = SearchOptions(crop_codes=True)
+    (match,) = search(store, embedder=embedder, options=codes).search(query)
+    assert (match.tier, match.record.record_id) == (MatchTier.COPY_LIKELY, record_id)
+
+
+def test_a_part_too_small_to_say_anything_has_no_code() -> None:
+    embedder = PlantedEmbedder()
+    assert all(one.encode(picture(5, 100)) is None for one in crop_embedders(embedder))
+    assert crop_embedders(embedder)[0].space == replace(
+        embedder.space, space_id="planted/1#top left"
+    )
 
 
 @pytest.mark.parametrize(
