@@ -19,6 +19,7 @@ BENCHMARKS = (
     "benchmarks.vector_index",
     "benchmarks.vector_index_postgresql",
     "benchmarks.registry_writes",
+    "benchmarks.near_duplicates",
     "benchmarks.fuzz",
 )
 

@@ -157,6 +157,7 @@ def build_context(
         signpost_reader=_Opener(partial(build_signpost_reader, settings)),
         similar_max_distance_bits=settings.detector.similar_max_distance_bits,
         similar_min_cosine=settings.detector.similar_min_cosine,
+        crop_codes=settings.fingerprint.crop_codes,
     )
 
 

@@ -205,12 +205,15 @@ class FingerprintSettings:
         embedder_folder: Local folder with the embedder's weights; empty means the hub.
         keep_thumbnail: Whether a grey picture of at most 512 pixels is kept with each record;
             without it copies are found, but not verified.
+        crop_codes: Whether to search the vectors of registered pictures' parts too, where they were
+            made: five more vectors a record, for crops of half a side and less.
     """
 
     hasher: str = "pdq"
     embedder: str = ""
     embedder_folder: str = ""
     keep_thumbnail: bool = True
+    crop_codes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,14 @@ of its parts too, and geometric verification of the best candidates. How sure an
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from provenance.errors import ProvenanceError, RecordNotFoundError
+from provenance.errors import ProvenanceError, RecordNotFoundError, RegistryError
+from provenance.fingerprint.embedders.crops import CROPS, crop_space
 from provenance.fingerprint.similarity import (
     SEARCH_MAX_BITS,
     SEARCH_MIN_COSINE,
@@ -21,19 +23,19 @@ from provenance.fingerprint.similarity import (
     is_verified,
     judge_likeness,
 )
-from provenance.fingerprint.verification import make_thumbnail, read_thumbnail
+from provenance.fingerprint.verification import bound_size, make_thumbnail, read_thumbnail
 from provenance.fingerprint.views import View, list_views
 from provenance.imaging import decode_image
 from provenance.interfaces import TurningHasher
-from provenance.types import EmbeddingSpace, MatchTier, SpaceKind
+from provenance.types import Embedding, EmbeddingSpace, MatchTier, SpaceKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from provenance.fingerprint.verification import GeometryVerifier, Look, PreparedQuery
     from provenance.interfaces import Embedder, Hasher, RecordStore
     from provenance.types import (
-        Embedding,
+        EmbeddingNeighbour,
         PerceptualHash,
         RasterImage,
         RecordId,
@@ -42,10 +44,15 @@ if TYPE_CHECKING:
 
 __all__ = ["LikenessSearch", "RecordMatch", "SearchOptions", "space_of"]
 
+log = logging.getLogger(__name__)
+
 WHOLE = "whole"
 
-MAX_LOOKS = 512
-"""Thumbnails kept in memory with their keypoints: about 250 KB each at most."""
+MAX_LOOKS = 128
+"""Thumbnails kept in memory with their keypoints: 340 KB each at most."""
+
+MAX_SEARCHED_SIDE_PX = 2048
+"""Larger pictures are searched at this size: their ten parts would fill the memory else."""
 
 SLOW_CANDIDATES = 3
 """Records that are compared at most where finding keypoints takes a second a picture."""
@@ -64,6 +71,8 @@ class SearchOptions:
         try_all_up_to: In a registry of so many records geometry looks at each of them.
         min_cosine: From which a semantic space without thresholds of its own says similar.
         limit: Matches to answer.
+        crop_codes: Whether to ask for vectors of the registered pictures' parts too; see
+            `provenance.fingerprint.embedders.crops`.
     """
 
     max_distance_bits: int = SEARCH_MAX_BITS
@@ -71,6 +80,7 @@ class SearchOptions:
     try_all_up_to: int = 100
     min_cosine: float = SEARCH_MIN_COSINE
     limit: int = 3
+    crop_codes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +141,7 @@ class LikenessSearch:
         self._verifier = verifier
         self._get_asset = get_asset
         self._options = options or SearchOptions()
-        self._looks: OrderedDict[RecordId, Look | None] = OrderedDict()
+        self._looks: OrderedDict[RecordId, Look] = OrderedDict()
         self._lock = Lock()
 
     def look(self, image: RasterImage) -> tuple[RecordMatch, ...]:
@@ -143,6 +153,7 @@ class LikenessSearch:
     def search(self, image: RasterImage) -> tuple[RecordMatch, ...]:
         """Records that the picture or a part of it is a copy of, the surest first."""
         found: dict[RecordId, _Candidate] = {}
+        image = bound_size(image, MAX_SEARCHED_SIDE_PX)
         views = list(list_views(image))
         for view in views:
             self._ask_hashes(view, self._options.max_distance_bits, found)
@@ -176,9 +187,7 @@ class LikenessSearch:
         for view, query in zip(asked, self._encode(asked), strict=True):
             if query is None:
                 continue
-            for near in self._store.nearest_embeddings(
-                query, min_cosine=lowest, limit=self._options.candidates
-            ):
+            for near in self._nearest(query, space, lowest):
                 candidate = found.setdefault(near.record_id, _Candidate(near.record_id))
                 best = candidate.likeness.cosine
                 if best is None or near.cosine > best:
@@ -186,6 +195,18 @@ class LikenessSearch:
                         candidate.likeness, cosine=near.cosine, space=space
                     )
                     candidate.view = view.name
+
+    def _nearest(
+        self, query: Embedding, space: EmbeddingSpace, min_cosine: float
+    ) -> Iterator[EmbeddingNeighbour]:
+        """Neighbours in the space of whole pictures, and in those of their parts."""
+        queries = [query]
+        if self._options.crop_codes and space.kind is SpaceKind.COPY:
+            queries += [Embedding(crop_space(query.space_id, crop), query.vector) for crop in CROPS]
+        for one in queries:
+            yield from self._store.nearest_embeddings(
+                one, min_cosine=min_cosine, limit=self._options.candidates
+            )
 
     def _add_nearest(self, image: RasterImage, found: dict[RecordId, _Candidate]) -> None:
         """Fills up with the nearest hashes at any distance: geometry tells them apart."""
@@ -263,7 +284,13 @@ class LikenessSearch:
                 self._looks.move_to_end(record_id)
                 return self._looks[record_id]
         data = self._thumbnail(record_id)
-        look = None if data is None else verifier.look(read_thumbnail(data))
+        if data is None:
+            return None
+        try:
+            look = verifier.look(read_thumbnail(data))
+        except RegistryError as error:
+            log.warning("record %s: %s; it is not compared", record_id, error)
+            return None
         with self._lock:
             self._looks[record_id] = look
             while len(self._looks) > MAX_LOOKS:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from provenance.interfaces import Embedder
 
 FOLDER = SCRATCH / "near_duplicates"
-POINT_PAIRS = 1500
+POINT_PAIRS = 600
 
 
 def main() -> None:

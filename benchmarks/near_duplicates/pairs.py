@@ -24,38 +24,49 @@ if TYPE_CHECKING:
 
 
 def compare_hashes(scenes: int) -> dict[str, Any]:
-    """Hamming distances of all pairs, those of one family counted by themselves."""
-    packed, families = _hashes(scenes)
-    distances = {"siblings": [256], "strangers": [256]}
-    counts = dict.fromkeys(distances, 0)
-    near = dict.fromkeys(distances, 0)
+    """Hamming distances of all pairs, by how the two pictures are related.
+
+    Siblings have one prompt and two seeds. Rendered from one seed for two prompts that say nearly
+    the same, pictures come out nearly the same: those pairs are neither copies nor strangers.
+    """
+    packed, families, seeds = _hashes(scenes)
+    answer: dict[str, Any] = {
+        name: {"pairs": 0, "within": 0, "nearest_bits": 256}
+        for name in ("siblings", "one seed, other prompt", "strangers")
+    }
     for n in range(len(packed) - 1):
         row = np.bitwise_count(packed[n + 1 :] ^ packed[n]).sum(axis=1)
         same = families[n + 1 :] == families[n]
-        for name, part in (("siblings", row[same]), ("strangers", row[~same])):
+        twins = ~same & (seeds[n + 1 :] == seeds[n])
+        for cell, part in zip(
+            answer.values(), (row[same], row[twins], row[~same & ~twins]), strict=True
+        ):
             if len(part):
-                counts[name] += len(part)
-                near[name] += int((part <= SEARCH_MAX_BITS).sum())
-                distances[name].append(int(part.min()))
-    return {
-        name: {"pairs": counts[name], "within": near[name], "nearest_bits": min(distances[name])}
-        for name in distances
-    }
+                cell["pairs"] += len(part)
+                cell["within"] += int((part <= SEARCH_MAX_BITS).sum())
+                cell["nearest_bits"] = min(cell["nearest_bits"], int(part.min()))
+    return answer
 
 
-def _hashes(scenes: int) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 4) uint64 and (N,): hashes that are distinctive enough to be searched, and families."""
-    found, families = [], []
-    sources = [[one] for one in photos()] + rendered()
-    for family, members in enumerate(sources):
+def _hashes(scenes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(N, 4) uint64, (N,) and (N,): hashes distinctive enough to be searched, families, seeds."""
+    found, families, seeds = [], [], []
+    for family, one in enumerate(photos()):
+        found.append(PdqHasher().hash(one))
+        families.append(-1 - family)
+        seeds.append(-1 - family)
+    for family, members in enumerate(rendered()):
         found += [PdqHasher().hash(one) for one in members]
-        families += [-1 - family] * len(members)
+        families += [-1000 - family] * len(members)
+        seeds += range(len(members))
     for kept in keep_drawn(scenes):
         found.append(kept.perceptual_hash)
         families.append(kept.number // FAMILY)
+        seeds.append(1000 + kept.number)
     usable = [n for n, one in enumerate(found) if one and one.quality >= SEARCH_MIN_QUALITY]
     raw = b"".join(bytes.fromhex(found[n].hex) for n in usable)
-    return np.frombuffer(raw, dtype=np.uint64).reshape(-1, 4), np.array(families)[usable]
+    packed = np.frombuffer(raw, dtype=np.uint64).reshape(-1, 4)
+    return packed, np.array(families)[usable], np.array(seeds)[usable]
 
 
 def compare_points(scenes: int, *, most: int) -> dict[str, Any]:
@@ -108,10 +119,10 @@ def _within(
 def _across(
     families: list[tuple[str, list[np.ndarray]]],
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    firsts = [members[0] for _, members in families]
+    """First and second picture of two families: never of one seed."""
     for step in (1, 7, 19):
-        for n, one in enumerate(firsts):
-            yield one, firsts[(n + step) % len(firsts)]
+        for n, (_, members) in enumerate(families):
+            yield members[0], families[(n + step) % len(families)][1][1]
 
 
 def _as_raster(grey: np.ndarray) -> RasterImage:

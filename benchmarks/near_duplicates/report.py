@@ -59,9 +59,10 @@ def write_report(folder: Path, *, embedder: str, library: str) -> None:
 
 
 def _rows(journal: Path) -> list[dict[str, Any]]:
-    return (
-        [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
-    )
+    """Each query once, however often it was asked."""
+    lines = journal.read_text().splitlines() if journal.exists() else []
+    rows = [json.loads(line) for line in lines]
+    return list({row["name"]: row for row in rows}.values())
 
 
 def _measure(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class SourceContext:
         signpost_reader: Opens the reader of public marks; answers None where no codec has them.
         similar_max_distance_bits: Hamming distance up to which hashes are called similar.
         similar_min_cosine: Cosine from which embeddings are called similar.
+        crop_codes: Whether vectors of the registered pictures' parts are searched too.
     """
 
     trust: TrustSettings
@@ -57,3 +58,4 @@ class SourceContext:
     signpost_reader: Callable[[], SignpostReader | None] = nothing
     similar_max_distance_bits: int = SEARCH_MAX_BITS
     similar_min_cosine: float = SEARCH_MIN_COSINE
+    crop_codes: bool = False

@@ -102,5 +102,6 @@ def build_source(context: SourceContext) -> RegistrySearchSource:
             max_distance_bits=context.similar_max_distance_bits,
             min_cosine=context.similar_min_cosine,
             limit=MAX_SIMILAR,
+            crop_codes=context.crop_codes,
         ),
     )

@@ -18,12 +18,12 @@ from provenance.errors import BackendUnavailableError, RegistryError
 from provenance.fingerprint.geometry import Alignment, Keypoints, align, measure_agreement
 from provenance.fingerprint.keypoints import MANY_KEYPOINTS, find_library, load_finder
 from provenance.fingerprint.similarity import VERIFIED_MIN_INLIERS
+from provenance.types import RasterImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provenance.fingerprint.keypoints import KeypointFinder
-    from provenance.types import RasterImage
 
 __all__ = [
     "THUMBNAIL_SIDE_PX",
@@ -31,6 +31,7 @@ __all__ = [
     "Look",
     "PreparedQuery",
     "Verification",
+    "bound_size",
     "load_verifier",
     "make_thumbnail",
     "read_thumbnail",
@@ -104,6 +105,15 @@ def make_thumbnail(image: RasterImage) -> bytes:
     out = io.BytesIO()
     _shrink(image, THUMBNAIL_SIDE_PX).save(out, "WEBP", quality=_THUMBNAIL_QUALITY, method=4)
     return out.getvalue()
+
+
+def bound_size(image: RasterImage, side_px: int) -> RasterImage:
+    """The picture, made smaller where its longer side has more pixels than that."""
+    if max(image.width_px, image.height_px) <= side_px:
+        return image
+    smaller = Image.fromarray(image.pixels)
+    smaller.thumbnail((side_px, side_px), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return RasterImage(np.array(smaller))
 
 
 def read_thumbnail(data: bytes) -> Grey:

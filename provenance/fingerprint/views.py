@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["MIN_VIEW_PX", "View", "find_content_box", "list_views"]
+__all__ = ["MIN_VIEW_PX", "View", "cut_view", "find_content_box", "list_views"]
 
 MIN_VIEW_PX = 64
 """Smaller parts hash to nothing that would mean something."""
@@ -70,15 +70,22 @@ def list_views(image: RasterImage) -> Iterator[View]:
     box = find_content_box(image)
     if box is not None and _is_large(box):
         yield View("content", _cut(image, box))
-    for name, (left, top, right, bottom) in _SHARES.items():
-        part = (
-            round(left * image.width_px),
-            round(top * image.height_px),
-            round(right * image.width_px),
-            round(bottom * image.height_px),
-        )
-        if _is_large(part):
-            yield View(name, _cut(image, part))
+    for name in _SHARES:
+        part = cut_view(image, name)
+        if part is not None:
+            yield View(name, part)
+
+
+def cut_view(image: RasterImage, name: str) -> RasterImage | None:
+    """A fixed part by its name, e.g. ``top left``; None where it is smaller than `MIN_VIEW_PX`."""
+    left, top, right, bottom = _SHARES[name]
+    box = (
+        round(left * image.width_px),
+        round(top * image.height_px),
+        round(right * image.width_px),
+        round(bottom * image.height_px),
+    )
+    return _cut(image, box) if _is_large(box) else None
 
 
 def find_content_box(image: RasterImage) -> tuple[int, int, int, int] | None:

@@ -23,8 +23,8 @@ from provenance.types import (
     RegistryEvidence,
 )
 
-# A codec whose mark a resize takes away, no hash within reach, no thumbnail to compare with: the
-# answer must rest on the embedding alone.
+# A codec whose mark a resize takes away, no hash within reach, no search by geometry: the answer
+# must rest on the embedding alone.
 CONFIG = """
 [watermark]
 codec = "dwtDctSvd"
@@ -34,8 +34,8 @@ pipeline = "drawn_backend:load_pipeline"
 [fingerprint]
 embedder = "open_clip"
 embedder_folder = "{folder}"
-keep_thumbnail = false
 [detector]
+sources = ["c2pa", "registry", "watermark", "embedding"]
 similar_min_cosine = 0.9
 similar_max_distance_bits = 0
 """

@@ -3,6 +3,7 @@ import pytest
 
 from provenance.errors import BackendUnavailableError, RegistryError
 from provenance.fingerprint import keypoints as keypoint_module
+from provenance.fingerprint.doctor import check_copies
 from provenance.fingerprint.geometry import Alignment, Keypoints, align, measure_agreement
 from provenance.fingerprint.keypoints import load_finder
 from provenance.fingerprint.similarity import VERIFIED_MIN_AGREEMENT, VERIFIED_MIN_INLIERS
@@ -184,6 +185,15 @@ def test_without_a_library_there_is_no_verifier_and_the_remedy_is_named(monkeypa
         load_finder()
     assert load_verifier() is None
     assert keypoint_module.find_library() is None
+    (line,) = check_copies()
+    assert (line.ok, line.optional, line.remedy) == (False, True, keypoint_module.INSTALL_HINT)
+
+
+def test_doctor_names_the_library_that_is_used():
+    (line,) = check_copies()
+    assert line.ok is (keypoint_module.find_library() is not None)
+    if line.ok:
+        assert keypoint_module.find_library() in line.detail
 
 
 def test_thumbnails_are_small_grey_and_nothing_else_is_taken_for_one():

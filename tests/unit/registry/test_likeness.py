@@ -12,8 +12,10 @@ import pytest
 
 from generator.embedded.training.captions import Split, sample_spec
 from generator.embedded.training.scenes import draw_scene
+from provenance.fingerprint.embedders.crops import CROPS, crop_embedders
 from provenance.fingerprint.hashes.pdq import PdqHasher
 from provenance.fingerprint.verification import load_verifier, make_thumbnail
+from provenance.fingerprint.views import cut_view
 from provenance.imaging import encode_image
 from provenance.testing.pictures import flat_picture, natural_picture
 from provenance.testing.stores import build_record
@@ -200,6 +202,36 @@ def test_a_record_without_a_thumbnail_is_verified_from_its_file(store: MemoryRec
     assert search(store, verifier=verifier(), get_asset=damaged.get).search(query) == ()
 
 
+def test_a_thumbnail_that_does_not_decode_spoils_nothing(store: MemoryRecordStore) -> None:
+    record_id = register(store, picture(5))
+    damaged = register(store, picture(5))
+    record = store.records[damaged]
+    prints = replace(record.fingerprints, thumbnail=b"no picture")
+    store.records[damaged] = replace(record, fingerprints=prints)
+    found = search(store, verifier=verifier()).search(PARTS["crop"](picture(5)))
+    assert [match.record.record_id for match in found] == [record_id]
+
+
+def test_a_thumbnail_that_comes_later_is_used(store: MemoryRecordStore) -> None:
+    record_id = register(store, picture(5), keeps_thumbnail=False)
+    looking, query = search(store, verifier=verifier()), PARTS["crop"](picture(5))
+    assert looking.search(query) == ()
+    record = store.records[record_id]
+    prints = replace(record.fingerprints, thumbnail=make_thumbnail(picture(5)))
+    store.records[record_id] = replace(record, fingerprints=prints)
+    assert [match.tier for match in looking.search(query)] == [MatchTier.COPY_VERIFIED]
+
+
+def test_a_huge_picture_is_searched_smaller(store: MemoryRecordStore) -> None:
+    record_id = register(store, picture(5))
+    huge = np.full((2400, 3000, 3), 200, dtype=np.uint8)
+    huge[1200:, 1500:] = 60
+    shown = np.repeat(np.repeat(picture(5).pixels, 3, axis=0), 3, axis=1)
+    huge[200:1160, 300:1260] = shown
+    (match,) = search(store, verifier=verifier()).search(RasterImage(huge))
+    assert (match.tier, match.record.record_id) == (MatchTier.COPY_VERIFIED, record_id)
+
+
 def test_in_a_large_registry_an_embedding_brings_the_candidate(store: MemoryRecordStore) -> None:
     embedder = PlantedEmbedder()
     embedder.plant(picture(5), 1.0)
@@ -210,6 +242,36 @@ def test_in_a_large_registry_an_embedding_brings_the_candidate(store: MemoryReco
     embedder.plant(query, 0.26)
     (match,) = search(store, verifier=verifier(), embedder=embedder, options=few).search(query)
     assert (match.tier, match.record.record_id) == (MatchTier.COPY_VERIFIED, record_id)
+
+
+def test_crop_codes_bring_what_was_cut_out_of_a_registered_picture(
+    store: MemoryRecordStore,
+) -> None:
+    """The embedder knows a quarter as it is registered, and again after a re-save."""
+    image = picture(5)
+    quarter = cut_view(image, "top left")
+    assert quarter is not None
+    embedder = PlantedEmbedder()
+    embedder.plant(quarter, 1.0)
+    (code, *others) = (one.encode(image) for one in crop_embedders(embedder))
+    assert code is not None
+    assert code.space_id == "planted/1#top left"
+    assert [one.space_id for one in others if one] == [f"planted/1#{name}" for name in CROPS[1:]]
+    record_id = register(store, image, embedding=code)
+    query = RasterImage(np.clip(quarter.pixels.astype(int) + 3, 0, 255).astype(np.uint8))
+    embedder.plant(query, 0.7)
+    assert search(store, embedder=embedder).search(query) == ()
+    codes = SearchOptions(crop_codes=True)
+    (match,) = search(store, embedder=embedder, options=codes).search(query)
+    assert (match.tier, match.record.record_id) == (MatchTier.COPY_LIKELY, record_id)
+
+
+def test_a_part_too_small_to_say_anything_has_no_code() -> None:
+    embedder = PlantedEmbedder()
+    assert all(one.encode(picture(5, 100)) is None for one in crop_embedders(embedder))
+    assert crop_embedders(embedder)[0].space == replace(
+        embedder.space, space_id="planted/1#top left"
+    )
 
 
 @pytest.mark.parametrize(
