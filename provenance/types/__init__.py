@@ -92,6 +92,7 @@ from provenance.types.records import (
     SealedInputs,
 )
 from provenance.types.safety import SafetyPolicy, SafetyReport
+from provenance.types.spaces import EmbeddingSpace, SpaceKind
 from provenance.types.verdicts import Assurance, Origin, Verdict
 
 __all__ = [
@@ -113,6 +114,7 @@ __all__ = [
     "Delivery",
     "Embedding",
     "EmbeddingNeighbour",
+    "EmbeddingSpace",
     "EncodedImage",
     "Evidence",
     "FilterAction",
@@ -167,6 +169,7 @@ __all__ = [
     "SoftBinding",
     "SourceClaim",
     "SourceFailure",
+    "SpaceKind",
     "Substitution",
     "Uint8Array",
     "Verdict",

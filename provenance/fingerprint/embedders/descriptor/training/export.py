@@ -1,0 +1,102 @@
+"""Turns a checkpoint into the file that is shipped: normalisation folded in, half precision.
+
+python -m provenance.fingerprint.embedders.descriptor.training.export CHECKPOINT OUT
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from provenance.fingerprint.embedders.descriptor.training.network import (
+    BLOCKS,
+    WIDTHS,
+    DescriptorNetwork,
+)
+from provenance.fingerprint.embedders.descriptor.weights import write_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import nn
+
+    from provenance.types import Float32Array
+
+__all__ = ["describe", "export", "fold"]
+
+
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Float32Array, Float32Array]:
+    """One convolution that does what both did in use: (outside, side, side, inside), (outside,)."""
+    if norm.running_mean is None or norm.running_var is None:
+        raise ValueError("the network was built without running statistics")
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    weight = convolution.weight * scale[:, None, None, None]
+    bias = norm.bias - norm.running_mean * scale
+    return (
+        weight.permute(0, 2, 3, 1).contiguous().detach().numpy(),
+        bias.detach().numpy(),
+    )
+
+
+def fold(network: DescriptorNetwork, blocks: Sequence[int] = BLOCKS) -> dict[str, Float32Array]:
+    """The tensors of `inference.NumpyNetwork`."""
+    layers: list[Any] = [layer for layer in network.body if not isinstance(layer, torch.nn.ReLU)]
+    tensors: dict[str, Float32Array] = {}
+
+    def put(name: str, pair: Any) -> None:
+        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = _fold(pair[0], pair[1])
+
+    put("stem", layers.pop(0))
+    for stage, count in enumerate(blocks):
+        if stage:
+            put(f"down{stage}", layers.pop(0))
+        for number in range(count):
+            block = layers.pop(0)
+            put(f"block{stage}.{number}.first", block.first)
+            put(f"block{stage}.{number}.second", block.second)
+    put("widen", layers.pop(0))
+    tensors["pool.power"] = network.pool.power.detach().reshape(1).numpy()
+    mean, variance = network.centre.running_mean, network.centre.running_var
+    if mean is None or variance is None:
+        raise ValueError("the network was built without running statistics")
+    scale = 1 / torch.sqrt(variance + network.centre.eps)
+    tensors["head.weight"] = (network.head.weight * scale[:, None]).detach().numpy()
+    tensors["head.bias"] = (-mean * scale).detach().numpy()
+    return tensors
+
+
+def describe(blocks: Sequence[int] = BLOCKS, widths: Sequence[int] = WIDTHS) -> dict[str, str]:
+    """How the tensors are to be used."""
+    return {
+        "blocks": ",".join(str(count) for count in blocks),
+        "widths": ",".join(str(width) for width in widths),
+        "license": "Apache-2.0",
+    }
+
+
+def export(checkpoint: Path, target: Path, further: Mapping[str, str] | None = None) -> None:
+    """Writes the weights of a checkpoint of `train`."""
+    kept = torch.load(checkpoint, weights_only=True)
+    network = DescriptorNetwork()
+    network.load_state_dict(kept["network"])
+    network.eval()
+    metadata = describe() | {
+        "steps": str(kept["state"]["step"]),
+        "pairs": str(kept["state"]["pictures"]),
+    }
+    write_weights(target, fold(network), metadata | dict(further or {}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="write the descriptor's weights for use")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("target", type=Path)
+    given = parser.parse_args()
+    export(given.checkpoint, given.target)
+
+
+if __name__ == "__main__":
+    main()
