@@ -59,7 +59,7 @@ __all__ = [
     "UtcDateTime",
 ]
 
-HEAD_REVISION = "0005"
+HEAD_REVISION = "0007"
 """The migration that these mappings describe. Kept here so that opening a store needs no Alembic;
 a test compares it with the head of the migration folder."""
 
@@ -205,7 +205,10 @@ class RecordRow(Base):
     time_stamped: Mapped[bool]
 
     perceptual_hash: Mapped[PerceptualHashRow | None] = relationship(lazy="joined")
-    embedding: Mapped[EmbeddingRow | None] = relationship(lazy="joined")
+    embedding: Mapped[EmbeddingRow | None] = relationship(
+        lazy="joined",
+        primaryjoin="and_(RecordRow.record_id == EmbeddingRow.record_id, EmbeddingRow.of_record)",
+    )
 
 
 class PerceptualHashRow(Base):
@@ -229,10 +232,12 @@ class PerceptualHashRow(Base):
 
 
 class EmbeddingRow(Base):
-    """The embedding of a record's delivered pixels.
+    """An embedding of a record's delivered pixels: one in each space.
 
     Attributes:
         log_index: As in `PerceptualHashRow`.
+        of_record: Made with the record, and covered by its entry in the log; False for those of
+            `registry.reindex`.
         dim: Number of components.
         vector: ``dim`` little-endian float32, unit norm.
     """
@@ -243,8 +248,9 @@ class EmbeddingRow(Base):
     record_id: Mapped[str] = mapped_column(
         String(RECORD_ID_CHARACTERS), ForeignKey("records.record_id"), primary_key=True
     )
+    space_id: Mapped[str] = mapped_column(Text, primary_key=True)
     log_index: Mapped[int] = mapped_column(LogIndex, ForeignKey("log_leaves.index"))
-    space_id: Mapped[str] = mapped_column(Text)
+    of_record: Mapped[bool]
     dim: Mapped[int]
     vector: Mapped[bytes] = mapped_column(LargeBinary)
 

@@ -21,8 +21,9 @@ from provenance.types import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-__all__ = ["MeanHasher", "StripeCodec", "ThumbnailEmbedder"]
+__all__ = ["MeanHasher", "StripeCodec", "ThumbnailEmbedder", "load_thumbnail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +126,9 @@ class ThumbnailEmbedder:
     def encode_batch(self, images: Sequence[RasterImage]) -> Sequence[Embedding | None]:
         """One by one."""
         return [self.encode(image) for image in images]
+
+
+def load_thumbnail(*, folder: Path | None = None) -> ThumbnailEmbedder:
+    """As an entry point of ``countermark.embedders``; needs no folder."""
+    del folder
+    return ThumbnailEmbedder()

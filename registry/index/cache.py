@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from provenance.errors import RegistryError
 from registry.index.exact import HASH_BYTES, HASH_WORDS, HashBlock, VectorBlock
@@ -119,6 +119,10 @@ class _State(Generic[Block]):
     full: bool = False
 
     @property
+    def rows(self) -> int:
+        return sum(len(block.ids) for block in self.blocks)
+
+    @property
     def size_bytes(self) -> int:
         return sum(block.ids.nbytes + block.values.nbytes for block in self.blocks)
 
@@ -153,8 +157,15 @@ class RowCache(Generic[Block]):
     def _still_valid(self, session: Session, state: _State[Block]) -> _State[Block]:
         if state.last_log_index < 0:
             return state
-        # A registry restored from a backup has other leaves at the same places.
-        return state if _head_at(session, state.last_log_index) == state.head else _State()
+        # A registry restored from a backup has other leaves at the same places; re-embedding adds
+        # rows of records that the cache is past already.
+        same = _head_at(session, state.last_log_index) == state.head
+        return state if same and self._count_until(session, state) == state.rows else _State()
+
+    def _count_until(self, session: Session, state: _State[Block]) -> int:
+        known = self._table.select_after(-1).subquery()
+        statement = select(func.count()).select_from(known)
+        return session.scalar(statement.where(known.c.log_index <= state.last_log_index)) or 0
 
     def _read_after(self, session: Session, log_index: int) -> Iterator[tuple[int, Block]]:
         statement = self._table.select_after(log_index).execution_options(yield_per=BATCH_ROWS)

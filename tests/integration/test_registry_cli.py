@@ -13,6 +13,7 @@ import pytest
 from provenance.cli import main
 from provenance.config import load_settings
 from provenance.testing.stores import build_hash, build_record, build_refusal
+from registry.tables import HEAD_REVISION
 from registry.wiring import open_registry
 
 
@@ -107,7 +108,7 @@ def test_upgrade_says_where_the_registry_is(run, home):
     assert str(home / "registry.sqlite3") in run("upgrade").stdout
     assert json.loads(run("upgrade", "--json").stdout) == {
         "registry": str(home / "registry.sqlite3"),
-        "migration": "0005",
+        "migration": HEAD_REVISION,
     }
 
 
