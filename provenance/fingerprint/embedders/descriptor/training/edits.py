@@ -206,7 +206,7 @@ class Editor:
     # -- where the picture lies
 
     def _place_heavily(self, count: int, kind: torch.Tensor) -> _Placing:
-        """By `kind`: below .5 crop or nothing, border, screen (.62), collage (.72), paste-in (.82)."""
+        """By `kind`: below .5 crop or nothing, border, screen (.62), collage (.72), paste (.82)."""
         crop = 1 - self._uniform(count, 0.0, 1.0) ** 1.2 * (0.2 + 0.48 * self.difficulty)
         whole = self._chance(count, 0.25) | ((kind >= 0.5) & self._chance(count, 0.7))
         crop = torch.where(whole, torch.ones_like(crop), crop)

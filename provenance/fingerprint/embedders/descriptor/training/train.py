@@ -15,6 +15,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,23 +23,23 @@ from torch.nn import functional
 
 from provenance.fingerprint.embedders.descriptor.training.edits import Editor, Levels, make_levels
 from provenance.fingerprint.embedders.descriptor.training.network import (
-    DIMENSIONS,
     DescriptorNetwork,
 )
 from provenance.fingerprint.embedders.descriptor.training.pictures import GROUP, list_shards
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["train"]
 
 # Of each style so many pictures: colours alone do not tell them apart.
 ALIKE = 2
-BATCH_GROUPS = 48
+# From so much of the time on so many styles a batch: more strangers to be told from.
+GROUPS = ((0.0, 48), (0.22, 80))
 PEAK_RATE = 1.2e-3
 WEIGHT_DECAY = 0.03
 TEMPERATURE = 0.08
 ENTROPY_WEIGHT = 2.0
-# Vectors of earlier batches that serve as further negatives, once the network has settled.
-QUEUE = 4096
-QUEUE_FROM = 0.25
 # Small pictures teach the same for a quarter of the work; the last part is nearer to use.
 SIDES_PX = ((0.0, 64), (0.5, 96), (0.88, 128))
 # The edits become as hard as they get over the first part.
@@ -72,12 +73,12 @@ class _Pool:
                 self._shards.append(make_levels(pictures))
         return len(self._shards)
 
-    def batch(self) -> tuple[Levels, torch.Tensor]:
+    def batch(self, groups: int) -> tuple[Levels, torch.Tensor]:
         """Pictures in groups of one style, and others from a shard of which none is taken."""
         order = self._random.permutation(len(self._shards))
         aside, sources = order[0], order[1:] if len(order) > 1 else order
         parts = []
-        for _ in range(BATCH_GROUPS):
+        for _ in range(groups):
             shard = self._shards[sources[self._random.integers(0, len(sources))]]
             first = int(self._random.integers(0, len(shard[0]) // GROUP)) * GROUP
             first += int(self._random.integers(0, GROUP - ALIKE + 1))
@@ -86,23 +87,24 @@ class _Pool:
         return [torch.cat(level) for level in zip(*parts, strict=True)], self._shards[aside][1]
 
 
-def _loss(
-    first: torch.Tensor, second: torch.Tensor, queue: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _loss(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """InfoNCE over both edits of every picture, and the entropy term."""
     count = len(first)
     vectors = torch.cat([first, second])
     alike = vectors @ vectors.T
     self_mask = torch.eye(2 * count, dtype=torch.bool)
-    scores = (
-        torch.cat([alike.masked_fill(self_mask, -math.inf), vectors @ queue.T], 1) / TEMPERATURE
-    )
+    scores = alike.masked_fill(self_mask, -math.inf) / TEMPERATURE
     partner = torch.arange(2 * count).roll(count)
     contrast = functional.cross_entropy(scores, partner)
     pair_mask = self_mask | self_mask.roll(count, 0)
     nearest = alike.detach().masked_fill(pair_mask, -2).argmax(1)
     distance = (vectors - vectors[nearest]).norm(dim=1)
     return contrast, -torch.log(distance + 1e-6).mean()
+
+
+def _at(steps: Sequence[tuple[float, int]], progress: float) -> int:
+    """The last value whose time has come."""
+    return [value for begin, value in steps if progress >= begin][-1]
 
 
 def _rate(progress: float) -> float:
@@ -152,15 +154,14 @@ def train(pool_folder: Path, run: Path, *, minutes: float, seed: int) -> None:
         state = _State(**kept["state"])
     pool = _Pool(pool_folder, seed=seed + state.step)
     editor = Editor(seed=seed + state.step)
-    queue = torch.zeros(0, DIMENSIONS)
     started, saved = time.monotonic() - state.elapsed_s, time.monotonic()
     sums = np.zeros(3)
     while (progress := state.elapsed_s / (60 * minutes)) < 1:
-        side = max(side for begin, side in SIDES_PX if progress >= begin)
+        side = _at(SIDES_PX, progress)
         for group in optimiser.param_groups:
             group["lr"] = _rate(progress)
         editor.difficulty = min(1.0, EASIEST + progress / HARD_FROM)
-        pictures, others = pool.batch()
+        pictures, others = pool.batch(_at(GROUPS, progress))
         if np.random.default_rng(state.step).random() < 0.3 * editor.difficulty:
             one = editor.heavily(pictures, others, side)
         else:
@@ -169,14 +170,12 @@ def train(pool_folder: Path, run: Path, *, minutes: float, seed: int) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             vectors = network(seen.contiguous(memory_format=torch.channels_last))
         first, second = vectors.float().chunk(2)
-        contrast, entropy = _loss(first, second, queue)
+        contrast, entropy = _loss(first, second)
         optimiser.zero_grad()
         loss: torch.Tensor = contrast + ENTROPY_WEIGHT * entropy
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimiser.step()
-        if progress >= QUEUE_FROM:
-            queue = torch.cat([first.detach(), queue])[:QUEUE]
         state.step += 1
         state.pictures += len(first)
         state.elapsed_s = time.monotonic() - started
