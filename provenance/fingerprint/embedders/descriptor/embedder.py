@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from provenance.errors import BackendUnavailableError
 from provenance.fingerprint.embedders.descriptor.inference import NumpyNetwork
 from provenance.fingerprint.embedders.descriptor.weights import read_weights
 from provenance.fingerprint.plain import is_too_plain
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
     from provenance.types import Float32Array, RasterImage
 
-__all__ = ["SIDE_PX", "WEIGHTS_FILE", "DescriptorEmbedder", "load_embedder", "prepare"]
+__all__ = ["SIDE_PX", "WEIGHTS_FILE", "DescriptorEmbedder", "load_embedder", "prepare", "turned"]
 
 WEIGHTS_FILE = Path(__file__).with_name("descriptor.safetensors")
 
-SIDE_PX = 160
+SIDE_PX = 64
 """Every picture is squeezed to this square, whatever its aspect."""
 
 _PREPROCESSING = "p1"
@@ -40,6 +41,8 @@ class DescriptorEmbedder:
 
     space: EmbeddingSpace
     _network: NumpyNetwork = field(repr=False)
+    _projection: Float32Array = field(repr=False)
+    _offset: Float32Array = field(repr=False)
 
     @property
     def space_id(self) -> str:
@@ -50,11 +53,12 @@ class DescriptorEmbedder:
         """The embedding; None for pictures under 16 pixels or of one colour."""
         if is_too_plain(image):
             return None
-        features = self._network(prepare(image))
-        norm = float(np.linalg.norm(features))
+        mean = self._network(turned(prepare(image))).mean(axis=0)
+        told = mean @ self._projection + self._offset
+        norm = float(np.linalg.norm(told))
         if not np.isfinite(norm) or norm == 0.0:
             return None
-        return Embedding(self.space_id, features / norm)
+        return Embedding(self.space_id, told / norm)
 
     def encode_batch(self, images: Sequence[RasterImage]) -> Sequence[Embedding | None]:
         """One by one: the layers of one picture fit a core's cache, those of several do not."""
@@ -67,6 +71,15 @@ def prepare(image: RasterImage, side_px: int = SIDE_PX) -> Float32Array:
         (side_px, side_px), Image.Resampling.BILINEAR, reducing_gap=3.0
     )
     return np.asarray(small, dtype=np.float32) / np.float32(127.5) - np.float32(1)
+
+
+def turned(picture: Float32Array) -> Float32Array:
+    """(8, side, side, 3): the picture in its eight rotations and reflections.
+
+    The answer is the mean over them, so that a mirrored or turned copy has the very same one.
+    """
+    quarters = [np.rot90(picture, turns) for turns in range(4)]
+    return np.stack(quarters + [quarter[:, ::-1] for quarter in quarters])
 
 
 def load_embedder(*, folder: Path | None = None) -> DescriptorEmbedder:
@@ -87,4 +100,11 @@ def load_embedder(*, folder: Path | None = None) -> DescriptorEmbedder:
         likely_min_cosine=0.8,
         strong_min_cosine=0.95,
     )
-    return DescriptorEmbedder(space, NumpyNetwork(weights.tensors, weights.metadata))
+    network = NumpyNetwork(weights.tensors, weights.metadata)
+    try:
+        projection, offset = weights.tensors["project.weight"].T, weights.tensors["project.bias"]
+    except KeyError as error:
+        raise BackendUnavailableError(
+            f"the descriptor's weights lack {error}; install Countermark again"
+        ) from error
+    return DescriptorEmbedder(space, network, np.ascontiguousarray(projection), offset)

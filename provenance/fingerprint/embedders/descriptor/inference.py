@@ -1,7 +1,7 @@
 """Runs the descriptor's network in plain NumPy: a convolution is one matrix product.
 
 The network is `training.network.DescriptorNetwork` with every batch normalisation folded into the
-convolution before it. Pictures are laid out (H, W, C), so that the windows of a convolution are
+convolution before it. Pictures are laid out (N, H, W, C), so that the windows of a convolution are
 copied in long pieces.
 """
 
@@ -41,25 +41,25 @@ class _Convolution:
     stride: int
 
     def __call__(self, x: Float32Array) -> Float32Array:
-        """(H, W, inside) to (H / stride, W / stride, outside)."""
-        height, width, inside = x.shape
+        """(N, H, W, inside) to (N, H / stride, W / stride, outside)."""
+        count, height, width, inside = x.shape
         rows, columns = -(-height // self.stride), -(-width // self.stride)
         if self.side == 1:
-            windows = x[:: self.stride, :: self.stride].reshape(rows * columns, inside)
+            windows = x[:, :: self.stride, :: self.stride].reshape(-1, inside)
         else:
             pad = self.side // 2
-            padded = np.zeros((height + 2 * pad, width + 2 * pad, inside), np.float32)
-            padded[pad : pad + height, pad : pad + width] = x
-            down, across, deep = padded.strides
+            padded = np.zeros((count, height + 2 * pad, width + 2 * pad, inside), np.float32)
+            padded[:, pad : pad + height, pad : pad + width] = x
+            each, down, across, deep = padded.strides
             windows = as_strided(
                 padded,
-                (rows, columns, self.side, self.side, inside),
-                (down * self.stride, across * self.stride, down, across, deep),
+                (count, rows, columns, self.side, self.side, inside),
+                (each, down * self.stride, across * self.stride, down, across, deep),
                 writeable=False,
-            ).reshape(rows * columns, self.side * self.side * inside)
+            ).reshape(-1, self.side * self.side * inside)
         out: Float32Array = windows @ self.matrix
         out += self.bias
-        return out.reshape(rows, columns, -1)
+        return out.reshape(count, rows, columns, -1)
 
 
 class NumpyNetwork:
@@ -106,9 +106,9 @@ class NumpyNetwork:
         """Components of an answer."""
         return len(self._head_bias)
 
-    def __call__(self, picture: Float32Array) -> Float32Array:
-        """(side, side, 3) float32 of -1..1 to (dimensions,) float32, not yet of unit length."""
-        x = _positive(self._stem(picture))
+    def __call__(self, pictures: Float32Array) -> Float32Array:
+        """(N, side, side, 3) float32 of -1..1 to (N, dimensions) float32 of unit length."""
+        x = _positive(self._stem(pictures))
         for stage, blocks in enumerate(self._residuals):
             if stage:
                 x = _positive(self._downs[stage - 1](x))
@@ -117,9 +117,11 @@ class NumpyNetwork:
                 inner += x
                 x = _positive(inner)
         x = _positive(self._widen(x))
-        pooled = np.mean(np.maximum(x, _POOL_FLOOR) ** self._power, axis=(0, 1))
+        pooled = np.mean(np.maximum(x, _POOL_FLOOR) ** self._power, axis=(1, 2))
         answer: Float32Array = pooled ** (1 / self._power) @ self._head + self._head_bias
-        return answer.astype(np.float32, copy=False)
+        length = np.linalg.norm(answer, axis=1, keepdims=True)
+        unit: Float32Array = (answer / np.maximum(length, 1e-9)).astype(np.float32, copy=False)
+        return unit
 
 
 def _positive(x: Float32Array) -> Float32Array:

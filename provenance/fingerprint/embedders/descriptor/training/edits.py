@@ -1,6 +1,6 @@
 """What people do to pictures, as tensor operations over a whole batch.
 
-Crops, turns, mirrors, borders, pasting on other pictures, screens and collages are one affine map
+Crops, turns, borders, pasting on other pictures, screens and collages are one affine map
 and a mask; then overlays, colour, blur, noise and JPEG. Pictures are (N, 3, side, side), 0..1.
 """
 
@@ -177,9 +177,7 @@ class Editor:
         count = len(levels[0])
         crop = self._uniform(count, 0.9, 1.0)
         crop = torch.where(self._chance(count, 0.5), crop, torch.ones_like(crop))
-        placing = self._place(
-            count, crop=crop, turn=torch.zeros(count), flip=torch.zeros(count, dtype=torch.bool)
-        )
+        placing = self._place(count, crop=crop, turn=torch.zeros(count))
         seen, _ = self._map(levels, placing, side_px)
         seen = self._recolour(seen, 0.25)
         return self._compress(seen, share=0.3, lowest=40)
@@ -211,11 +209,8 @@ class Editor:
         whole = self._chance(count, 0.25) | ((kind >= 0.5) & self._chance(count, 0.7))
         crop = torch.where(whole, torch.ones_like(crop), crop)
         turn = self._uniform(count, -0.35, 0.35) * self._chance(count, 0.3 * self.difficulty)
-        quarter = torch.randint(0, 4, (count,), generator=self._generator) * (math.pi / 2)
-        turn = turn + quarter * self._chance(count, 0.25 * self.difficulty)
-        placing = self._place(
-            count, crop=crop, turn=turn, flip=self._chance(count, 0.3 * self.difficulty)
-        )
+        # Mirrors and quarter turns are not learnt: in use, the eight of them are averaged.
+        placing = self._place(count, crop=crop, turn=turn)
         scale = torch.ones(count, 2)
         shift = torch.zeros(count, 2)
         border = (kind >= 0.5) & (kind < 0.62)
@@ -241,15 +236,11 @@ class Editor:
             matrix=placing.matrix, shift=placing.shift, frame_scale=scale, frame_shift=shift
         )
 
-    def _place(
-        self, count: int, *, crop: torch.Tensor, turn: torch.Tensor, flip: torch.Tensor
-    ) -> _Placing:
+    def _place(self, count: int, *, crop: torch.Tensor, turn: torch.Tensor) -> _Placing:
         stretch = torch.exp(0.12 * torch.randn(count, generator=self._generator))
         sides = torch.stack([crop * stretch, crop / stretch], -1).clamp(max=1.0)
         sides = torch.where(crop[:, None] >= 1, torch.ones_like(sides), sides)
         matrix = _rotation(turn) * sides[:, None, :]
-        mirror = torch.where(flip, -1.0, 1.0)
-        matrix[:, 0] = matrix[:, 0] * mirror[:, None]
         shift = (2 * torch.rand(count, 2, generator=self._generator) - 1) * (1 - sides)
         ones = torch.ones(count, 2)
         return _Placing(

@@ -1,31 +1,22 @@
-"""Turns a checkpoint into the file that is shipped: normalisation folded in, half precision.
-
-python -m provenance.fingerprint.embedders.descriptor.training.export CHECKPOINT OUT
-"""
+"""From a trained network to the tensors of a file: every normalisation is folded in."""
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from provenance.fingerprint.embedders.descriptor.training.network import (
-    BLOCKS,
-    WIDTHS,
-    DescriptorNetwork,
-)
-from provenance.fingerprint.embedders.descriptor.weights import write_weights
+from provenance.fingerprint.embedders.descriptor.training.network import BLOCKS, WIDTHS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import nn
 
+    from provenance.fingerprint.embedders.descriptor.training.network import DescriptorNetwork
     from provenance.types import Float32Array
 
-__all__ = ["describe", "export", "fold"]
+__all__ = ["describe", "fold"]
 
 
 def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Float32Array, Float32Array]:
@@ -75,28 +66,3 @@ def describe(blocks: Sequence[int] = BLOCKS, widths: Sequence[int] = WIDTHS) -> 
         "widths": ",".join(str(width) for width in widths),
         "license": "Apache-2.0",
     }
-
-
-def export(checkpoint: Path, target: Path, further: Mapping[str, str] | None = None) -> None:
-    """Writes the weights of a checkpoint of `train`."""
-    kept = torch.load(checkpoint, weights_only=True)
-    network = DescriptorNetwork()
-    network.load_state_dict(kept["network"])
-    network.eval()
-    metadata = describe() | {
-        "steps": str(kept["state"]["step"]),
-        "pairs": str(kept["state"]["pictures"]),
-    }
-    write_weights(target, fold(network), metadata | dict(further or {}))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="write the descriptor's weights for use")
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("target", type=Path)
-    given = parser.parse_args()
-    export(given.checkpoint, given.target)
-
-
-if __name__ == "__main__":
-    main()

@@ -15,7 +15,6 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,21 +26,16 @@ from provenance.fingerprint.embedders.descriptor.training.network import (
 )
 from provenance.fingerprint.embedders.descriptor.training.pictures import GROUP, list_shards
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 __all__ = ["train"]
 
 # Of each style so many pictures: colours alone do not tell them apart.
 ALIKE = 2
-# From so much of the time on so many styles a batch: more strangers to be told from.
-GROUPS = ((0.0, 48), (0.22, 80))
+GROUPS = 48
 PEAK_RATE = 1.2e-3
 WEIGHT_DECAY = 0.03
 TEMPERATURE = 0.08
 ENTROPY_WEIGHT = 2.0
-# Small pictures teach the same for a quarter of the work; the last part is nearer to use.
-SIDES_PX = ((0.0, 64), (0.5, 96), (0.88, 128))
+SIDE_PX = 64
 # The edits become as hard as they get over the first part.
 EASIEST, HARD_FROM = 0.1, 0.5
 CHECKPOINT_S = 180.0
@@ -73,12 +67,12 @@ class _Pool:
                 self._shards.append(make_levels(pictures))
         return len(self._shards)
 
-    def batch(self, groups: int) -> tuple[Levels, torch.Tensor]:
+    def batch(self) -> tuple[Levels, torch.Tensor]:
         """Pictures in groups of one style, and others from a shard of which none is taken."""
         order = self._random.permutation(len(self._shards))
         aside, sources = order[0], order[1:] if len(order) > 1 else order
         parts = []
-        for _ in range(groups):
+        for _ in range(GROUPS):
             shard = self._shards[sources[self._random.integers(0, len(sources))]]
             first = int(self._random.integers(0, len(shard[0]) // GROUP)) * GROUP
             first += int(self._random.integers(0, GROUP - ALIKE + 1))
@@ -100,11 +94,6 @@ def _loss(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torc
     nearest = alike.detach().masked_fill(pair_mask, -2).argmax(1)
     distance = (vectors - vectors[nearest]).norm(dim=1)
     return contrast, -torch.log(distance + 1e-6).mean()
-
-
-def _at(steps: Sequence[tuple[float, int]], progress: float) -> int:
-    """The last value whose time has come."""
-    return [value for begin, value in steps if progress >= begin][-1]
 
 
 def _rate(progress: float) -> float:
@@ -157,16 +146,15 @@ def train(pool_folder: Path, run: Path, *, minutes: float, seed: int) -> None:
     started, saved = time.monotonic() - state.elapsed_s, time.monotonic()
     sums = np.zeros(3)
     while (progress := state.elapsed_s / (60 * minutes)) < 1:
-        side = _at(SIDES_PX, progress)
         for group in optimiser.param_groups:
             group["lr"] = _rate(progress)
         editor.difficulty = min(1.0, EASIEST + progress / HARD_FROM)
-        pictures, others = pool.batch(_at(GROUPS, progress))
+        pictures, others = pool.batch()
         if np.random.default_rng(state.step).random() < 0.3 * editor.difficulty:
-            one = editor.heavily(pictures, others, side)
+            one = editor.heavily(pictures, others, SIDE_PX)
         else:
-            one = editor.lightly(pictures, side)
-        seen = torch.cat([one, editor.heavily(pictures, others, side)]) * 2 - 1
+            one = editor.lightly(pictures, SIDE_PX)
+        seen = torch.cat([one, editor.heavily(pictures, others, SIDE_PX)]) * 2 - 1
         with torch.autocast("cpu", torch.bfloat16):
             vectors = network(seen.contiguous(memory_format=torch.channels_last))
         first, second = vectors.float().chunk(2)
@@ -192,7 +180,6 @@ def train(pool_folder: Path, run: Path, *, minutes: float, seed: int) -> None:
             line |= {
                 "step": state.step,
                 "minutes": round(state.elapsed_s / 60, 2),
-                "side": side,
                 "shards": pool.refresh(),
                 "paired": round((first * second).sum(1).mean().item(), 3),
             }
