@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from provenance.errors import BackendUnavailableError
+from provenance.fingerprint.embedders.descriptor.frame import find_content
 from provenance.fingerprint.embedders.descriptor.inference import NumpyNetwork
 from provenance.fingerprint.embedders.descriptor.weights import read_weights
 from provenance.fingerprint.plain import is_too_plain
@@ -66,9 +67,9 @@ class DescriptorEmbedder:
 
 
 def prepare(image: RasterImage, side_px: int = SIDE_PX) -> Float32Array:
-    """(side, side, 3) float32 of -1..1."""
+    """(side, side, 3) float32 of -1..1: the picture without its frame, squeezed to a square."""
     small = Image.fromarray(image.pixels).resize(
-        (side_px, side_px), Image.Resampling.BILINEAR, reducing_gap=3.0
+        (side_px, side_px), Image.Resampling.BILINEAR, box=find_content(image), reducing_gap=3.0
     )
     return np.asarray(small, dtype=np.float32) / np.float32(127.5) - np.float32(1)
 

@@ -2,9 +2,10 @@
 
 Learned whitening (Mikolajczyk and Matas 2007; Radenovic et al. 2018): the covariance of the
 differences between two edits of one picture is scaled to a sphere. Learnt on drawn pictures of
-another seed; those of a third seed tell how strongly to apply it. Writes the file that is shipped.
+another seed than the network's; a quarter of them, set aside, tells how strongly to apply it.
+Writes the file that is shipped.
 
-python -m provenance.fingerprint.embedders.descriptor.training.whiten RUN/checkpoint.pt OUT --seed 2
+python -m provenance.fingerprint.embedders.descriptor.training.whiten RUN/checkpoint.pt FOLDER OUT
 """
 
 from __future__ import annotations
@@ -19,26 +20,38 @@ import torch
 from provenance.fingerprint.embedders.descriptor.training.edits import Editor, make_levels
 from provenance.fingerprint.embedders.descriptor.training.export import describe, fold
 from provenance.fingerprint.embedders.descriptor.training.network import DescriptorNetwork
-from provenance.fingerprint.embedders.descriptor.training.pictures import GROUP, draw_group
+from provenance.fingerprint.embedders.descriptor.training.pictures import list_shards
 from provenance.fingerprint.embedders.descriptor.training.train import SIDE_PX
 from provenance.fingerprint.embedders.descriptor.weights import write_weights
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from provenance.types import Float32Array
 
 __all__ = ["encode_edits", "learn", "recall_apart"]
 
+DIFFICULTY = 0.7
+"""Edits that hide a picture altogether only add noise here."""
 EDITS = 4
 """Heavy edits of each picture, besides the light one."""
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 RATE = 1e-4
 
 
-def encode_edits(network: DescriptorNetwork, *, count: int, seed: int) -> Float32Array:
-    """(count, 1 + EDITS, 512): mean answers over the eight turns, the light edit first."""
+def encode_edits(
+    network: DescriptorNetwork, drawn: NDArray[np.uint8], *, seed: int
+) -> Float32Array:
+    """(N - 100, 1 + EDITS, 512): mean answers over the eight turns, the light edit first.
+
+    Args:
+        network: In evaluation mode.
+        drawn: (N, 192, 192, 3); the first hundred are only pasted upon.
+        seed: Settles the edits.
+    """
     editor, rows = Editor(seed=seed), []
-    groups = [draw_group(seed, 10_000_000 + g) for g in range(-(-count // GROUP))]
-    pictures = torch.from_numpy(np.concatenate(groups)).permute(0, 3, 1, 2).contiguous()
+    editor.difficulty = DIFFICULTY
+    pictures = torch.from_numpy(drawn).permute(0, 3, 1, 2).contiguous()
     others = make_levels(pictures[:100])[1]
     for start in range(100, len(pictures), 50):
         part = pictures[start : start + 50]
@@ -89,8 +102,8 @@ def recall_apart(vectors: Float32Array, matrix: Float32Array, offset: Float32Arr
 def main() -> None:
     parser = argparse.ArgumentParser(description="finish the descriptor's weights")
     parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("pictures", type=Path, help="folder of `pictures`, of another seed")
     parser.add_argument("target", type=Path)
-    parser.add_argument("--count", type=int, default=1200)
     parser.add_argument("--seed", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -98,8 +111,9 @@ def main() -> None:
     network = DescriptorNetwork()
     network.load_state_dict(kept["network"])
     network.eval()
-    known = encode_edits(network, count=given.count, seed=given.seed)
-    unseen = encode_edits(network, count=given.count // 2, seed=given.seed + 1)
+    drawn = np.concatenate([np.load(shard) for shard in list_shards(given.pictures)])
+    told = encode_edits(network, drawn, seed=given.seed)
+    known, unseen = told[: 3 * len(told) // 4], told[3 * len(told) // 4 :]
     scores = {s: recall_apart(unseen, *learn(known, s)) for s in STRENGTHS}
     best = max(scores, key=lambda s: scores[s])
     print(f"recall at 1e-4 on drawn pictures by strength: {scores}; {best} is taken")
