@@ -397,6 +397,11 @@ class Settings:
         return self.home / "policies"
 
     @property
+    def models_folder(self) -> Path:
+        """Weights that ``countermark models pull`` brought."""
+        return self.home / "models"
+
+    @property
     def dev_root_file(self) -> Path:
         """Root of the chain that ``countermark keys init`` makes; our own anchor."""
         return self.keys_folder / "dev_root.pem"

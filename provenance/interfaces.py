@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Checkpoint,
         Embedding,
         EmbeddingNeighbour,
+        EmbeddingSpace,
         EncodedImage,
         Evidence,
         FilterDecision,
@@ -363,12 +364,19 @@ class Embedder(Protocol):
     def space_id(self) -> str:
         """Model + weights digest + preprocessing version."""
 
+    @property
+    def space(self) -> EmbeddingSpace:
+        """The space of this id, what nearness means there, and its thresholds."""
+
     def encode(self, image: RasterImage) -> Embedding | None:
         """The embedding, or None when the picture is too flat or too small.
 
         Raises:
             BackendUnavailableError: Weights or library are missing.
         """
+
+    def encode_batch(self, images: Sequence[RasterImage]) -> Sequence[Embedding | None]:
+        """As `encode`, one answer a picture, in order; not slower than one by one."""
 
 
 @runtime_checkable

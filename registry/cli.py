@@ -1,4 +1,4 @@
-"""``countermark registry``: upgrade, show, list, check, erase-inputs, copy, index."""
+"""``countermark registry``: upgrade, show, list, check, erase-inputs, copy, index, reindex."""
 
 # Typer reads these annotations at run time, so nothing here is imported for typing alone.
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from provenance.types import RecordId, RegistryRecord
     from registry.check import ConsistencyReport
+    from registry.reindex import ReindexReport
     from registry.store import SqlRecordStore
 
 __all__ = ["app"]
@@ -160,6 +161,72 @@ def index_command(
                 typer.echo(f"PROBLEM {state.problem}")
     if any(state.problem for state in states):
         raise typer.Exit(ExitCode.ENVIRONMENT)
+
+
+@app.command("reindex")
+def reindex_command(
+    embedder: Annotated[
+        str, typer.Option(help="Whose space to fill: a name of 'countermark models list'.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Embed the pictures that are registered into an embedder's space, beside those it has.
+
+    Goes on where an earlier run stopped. Records whose delivered bytes are not kept are named.
+    """
+    from provenance.cli import print_json
+    from provenance.config import load_settings
+    from provenance.fingerprint.wiring import build_embedder
+    from registry.reindex import list_spaces, reindex
+    from registry.wiring import open_asset_store
+
+    settings = load_settings()
+    chosen = build_embedder(settings, embedder)
+    if chosen is None:
+        from provenance.errors import ConfigError
+
+        raise ConfigError("--embedder: give the name of an embedder")
+    engine = _open_store().engine
+    show, finish = _progress_bar(quiet=as_json)
+    try:
+        report = reindex(engine, open_asset_store(settings).get, chosen, progress=show)
+    finally:
+        finish()
+    if as_json:
+        print_json(_reindex_to_json(report))
+        return
+    typer.echo(
+        f"{report.space_id}: {report.added} added, {report.present} were there, {report.plain} too "
+        f"plain, {len(report.missing)} without their bytes, {len(report.unreadable)} unreadable"
+    )
+    for record_id in report.missing:
+        typer.echo(f"record {record_id}: its delivered bytes are not kept here")
+    for record_id, why in report.unreadable:
+        typer.echo(f"record {record_id}: {why}")
+    for space_id, count in list_spaces(engine):
+        typer.echo(f"space {space_id}: {count} of {report.records} records")
+
+
+def _reindex_to_json(report: "ReindexReport") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(report)
+
+
+def _progress_bar(*, quiet: bool) -> "tuple[Callable[[int, int], None], Callable[[], None]]":
+    """A bar on standard error, where somebody looks at it."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    bar = Progress(console=console, disable=quiet or not console.is_terminal)
+    task = bar.add_task("records", total=None)
+
+    def show(done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    return show, bar.stop
 
 
 def _open_store() -> "SqlRecordStore":

@@ -160,6 +160,7 @@ def _embedding_row(value: Embedding | None, log_index: int) -> EmbeddingRow | No
     if value is None:
         return None
     return EmbeddingRow(
+        of_record=True,
         log_index=log_index,
         space_id=value.space_id,
         dim=int(value.vector.shape[0]),

@@ -210,7 +210,10 @@ class RecordRow(Base):
     time_stamped: Mapped[bool]
 
     perceptual_hash: Mapped[PerceptualHashRow | None] = relationship(lazy="joined")
-    embedding: Mapped[EmbeddingRow | None] = relationship(lazy="joined")
+    embedding: Mapped[EmbeddingRow | None] = relationship(
+        lazy="joined",
+        primaryjoin="and_(RecordRow.record_id == EmbeddingRow.record_id, EmbeddingRow.of_record)",
+    )
 
 
 class PerceptualHashRow(Base):
@@ -268,10 +271,12 @@ class IndexGenerationRow(Base):
 
 
 class EmbeddingRow(Base):
-    """The embedding of a record's delivered pixels.
+    """An embedding of a record's delivered pixels: one in each space.
 
     Attributes:
         log_index: As in `PerceptualHashRow`.
+        of_record: Made with the record, and covered by its entry in the log; False for those of
+            `registry.reindex`.
         dim: Number of components.
         vector: ``dim`` little-endian float32, unit norm.
     """
@@ -282,8 +287,9 @@ class EmbeddingRow(Base):
     record_id: Mapped[str] = mapped_column(
         String(RECORD_ID_CHARACTERS), ForeignKey("records.record_id"), primary_key=True
     )
+    space_id: Mapped[str] = mapped_column(Text, primary_key=True)
     log_index: Mapped[int] = mapped_column(LogIndex, ForeignKey("log_leaves.index"))
-    space_id: Mapped[str] = mapped_column(Text)
+    of_record: Mapped[bool]
     dim: Mapped[int]
     vector: Mapped[bytes] = mapped_column(LargeBinary)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from provenance.errors import ConfigError
+from provenance.fingerprint.catalogue import find_for_embedder
+from provenance.fingerprint.pulling import read_pin, verify_pin
 from provenance.plugins import load_backend
 
 if TYPE_CHECKING:
     from provenance.config import Settings
     from provenance.interfaces import Embedder, Hasher
 
-__all__ = ["build_embedder", "build_hasher"]
+__all__ = ["build_embedder", "build_hasher", "pulled_folder"]
 
 
 def build_hasher(settings: Settings) -> Hasher:
@@ -24,15 +27,50 @@ def build_hasher(settings: Settings) -> Hasher:
     return hasher
 
 
-def build_embedder(settings: Settings) -> Embedder | None:
-    """The configured embedder; None when none is.
+def build_embedder(settings: Settings, name: str | None = None) -> Embedder | None:
+    """An embedder; None when none is configured.
+
+    Its weights are those of ``fingerprint.embedder_folder``, else what ``countermark models pull``
+    brought, else what the embedder finds by itself.
+
+    Args:
+        settings: Of this deployment.
+        name: Entry point; None is the configured one. The folder of the settings counts for the
+            configured one only.
 
     Raises:
         BackendUnavailableError: Its weights or library are missing.
+        UnknownBackendError: No such embedder is installed.
+        ConfigError: Its folder does not exist.
     """
     options = settings.fingerprint
-    if not options.embedder:
+    chosen = name or options.embedder
+    if not chosen:
         return None
-    folder = Path(options.embedder_folder).expanduser() if options.embedder_folder else None
-    embedder: Embedder = load_backend("countermark.embedders", options.embedder)(folder=folder)
+    folder = None
+    if chosen == options.embedder and options.embedder_folder:
+        folder = Path(options.embedder_folder).expanduser()
+        if not folder.exists():
+            raise ConfigError(f"fingerprint.embedder_folder: {folder} does not exist")
+    loader = load_backend("countermark.embedders", chosen)
+    if folder is None:
+        folder = pulled_folder(settings, chosen)
+    embedder: Embedder = loader(folder=folder)
     return embedder
+
+
+def pulled_folder(settings: Settings, embedder: str) -> Path | None:
+    """Folder of the weights that were pulled for an embedder, digests checked; None without.
+
+    Raises:
+        BackendUnavailableError: A file is not what was pulled.
+    """
+    pullable = find_for_embedder(embedder)
+    if pullable is None:
+        return None
+    folder = settings.models_folder / pullable.name
+    pin = read_pin(folder)
+    if pin is None:
+        return None
+    verify_pin(folder, pin)
+    return folder

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from provenance.interfaces import Embedder
-from provenance.testing.pictures import natural_picture
-from provenance.types import Embedding, RasterImage
+from provenance.testing.pictures import flat_picture, natural_picture
+from provenance.types import Embedding, RasterImage, SpaceKind
 
 __all__ = ["EmbedderTests"]
 
@@ -59,11 +59,39 @@ class EmbedderTests:
         )
 
     def test_reads_extreme_shapes(self, embedder: Embedder) -> None:
-        for width, height in ((400, 20), (20, 400), (1, 1)):
-            answer = embedder.encode(
-                natural_picture(width, height, seed=2) if width > 1 else _dot()
-            )
+        for width, height in ((400, 20), (20, 400)):
+            answer = embedder.encode(natural_picture(width, height, seed=2))
             assert answer is None or answer.space_id == embedder.space_id
+
+    def test_abstains_of_flat_and_tiny_pictures(self, embedder: Embedder) -> None:
+        assert embedder.encode(_dot()) is None
+        assert embedder.encode(natural_picture(7, 90, seed=3)) is None
+        for rgb in ((0, 0, 0), (255, 255, 255), (12, 140, 90)):
+            assert embedder.encode(flat_picture(120, 90, rgb=rgb)) is None
+
+    def test_answers_a_batch_as_it_answers_each(
+        self, embedder: Embedder, picture: RasterImage
+    ) -> None:
+        pictures = [picture, _dot(), natural_picture(90, 140, seed=43), picture]
+        answers = embedder.encode_batch(pictures)
+        assert len(answers) == len(pictures)
+        for image, answer in zip(pictures, answers, strict=True):
+            alone = embedder.encode(image)
+            if alone is None or answer is None:
+                assert alone is answer
+                continue
+            assert answer.space_id == embedder.space_id
+            assert np.allclose(answer.vector, alone.vector, atol=1e-4)
+        assert list(embedder.encode_batch([])) == []
+
+    def test_says_what_nearness_means_in_its_space(self, embedder: Embedder) -> None:
+        space = embedder.space
+        assert space.space_id == embedder.space_id
+        claims = (space.likely_min_cosine, space.strong_min_cosine)
+        if space.kind is SpaceKind.SEMANTIC:
+            assert claims == (None, None)
+        else:
+            assert all(value is not None for value in claims)
 
 
 def _dot() -> RasterImage:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from provenance.errors import CapacityError
-from provenance.types import BitArray, Embedding, Float32Array, PerceptualHash, RasterImage, Resave
+from provenance.types import (
+    BitArray,
+    Embedding,
+    EmbeddingSpace,
+    Float32Array,
+    PerceptualHash,
+    RasterImage,
+    Resave,
+    SpaceKind,
+)
 
-__all__ = ["MeanHasher", "StripeCodec", "ThumbnailEmbedder"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = ["MeanHasher", "StripeCodec", "ThumbnailEmbedder", "load_thumbnail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +102,18 @@ class ThumbnailEmbedder:
 
     space_id: str = "thumbnail/1"
 
+    @property
+    def space(self) -> EmbeddingSpace:
+        """A copy space: what a thumbnail shows is where things are, not what they are."""
+        return EmbeddingSpace(
+            space_id=self.space_id,
+            kind=SpaceKind.COPY,
+            similar_min_cosine=0.8,
+            verify_min_cosine=0.8,
+            likely_min_cosine=0.95,
+            strong_min_cosine=0.99,
+        )
+
     def encode(self, image: RasterImage) -> Embedding | None:
         """None under 8 pixels, or for a flat picture."""
         if image.min_side_px < 8:
@@ -96,3 +122,13 @@ class ThumbnailEmbedder:
         centred = cells - cells.mean()
         norm = float(np.linalg.norm(centred))
         return None if norm < 1.0 else Embedding(self.space_id, centred / norm)
+
+    def encode_batch(self, images: Sequence[RasterImage]) -> Sequence[Embedding | None]:
+        """One by one."""
+        return [self.encode(image) for image in images]
+
+
+def load_thumbnail(*, folder: Path | None = None) -> ThumbnailEmbedder:
+    """As an entry point of ``countermark.embedders``; needs no folder."""
+    del folder
+    return ThumbnailEmbedder()

@@ -8,6 +8,7 @@ from provenance.plugins import load_backend
 from provenance.testing.embedders import EmbedderTests
 from provenance.testing.pictures import natural_picture
 from provenance.testing.twins_marks import ThumbnailEmbedder
+from provenance.types import SpaceKind
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,9 @@ class TestOpenClip(EmbedderTests):
     @pytest.fixture
     def embedder(self, load, folder):
         return load(folder=folder)
+
+    def test_its_space_never_says_copy(self, embedder):
+        assert embedder.space.kind is SpaceKind.SEMANTIC
 
     def test_names_folder_weights_and_preprocessing(self, embedder, folder):
         assert embedder.space_id.startswith("open_clip/tiny-clip@")

@@ -23,9 +23,12 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from provenance.errors import BackendUnavailableError, ConfigError
-from provenance.types import Embedding
+from provenance.fingerprint.plain import is_too_plain
+from provenance.fingerprint.similarity import SEARCH_MIN_COSINE
+from provenance.types import Embedding, EmbeddingSpace, SpaceKind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from provenance.types import RasterImage
@@ -47,23 +50,37 @@ class OpenClipEmbedder:
     """Encodes pictures with the image tower of one model; see `interfaces.Embedder`.
 
     Attributes:
-        space_id: Model, weights and preprocessing: ``open_clip/NAME@WEIGHTS+PREPROCESSING``.
+        space: Semantic: its neighbours are never copies by that alone.
     """
 
-    space_id: str
+    space: EmbeddingSpace
     _visual: Any = field(repr=False)
     _transform: Any = field(repr=False)
     _device: torch.device = field(repr=False)
 
+    @property
+    def space_id(self) -> str:
+        """Model, weights and preprocessing: ``open_clip/NAME@WEIGHTS+PREPROCESSING``."""
+        return self.space.space_id
+
     def encode(self, image: RasterImage) -> Embedding | None:
-        """The embedding; None where the model answers no direction (all zero, or not finite)."""
-        batch = self._transform(Image.fromarray(image.pixels)).unsqueeze(0).to(self._device)
+        """The embedding; None for flat or tiny pictures, or where the model has no direction."""
+        return self.encode_batch([image])[0]
+
+    def encode_batch(self, images: Sequence[RasterImage]) -> Sequence[Embedding | None]:
+        """All pictures in one pass through the model."""
+        answers: list[Embedding | None] = [None] * len(images)
+        chosen = [place for place, image in enumerate(images) if not is_too_plain(image)]
+        if not chosen:
+            return answers
+        ready = [self._transform(Image.fromarray(images[place].pixels)) for place in chosen]
         with torch.inference_mode():
-            features = self._visual(batch)[0].float().cpu().numpy().astype(np.float64)
-        norm = float(np.linalg.norm(features))
-        if not np.isfinite(norm) or norm == 0.0:
-            return None
-        return Embedding(self.space_id, (features / norm).astype(np.float32))
+            features = self._visual(torch.stack(ready).to(self._device)).float().cpu().numpy()
+        for place, row in zip(chosen, features.astype(np.float64), strict=True):
+            norm = float(np.linalg.norm(row))
+            if np.isfinite(norm) and norm > 0.0:
+                answers[place] = Embedding(self.space_id, (row / norm).astype(np.float32))
+        return answers
 
 
 def load_embedder(
@@ -102,7 +119,10 @@ def load_embedder(
         f"open_clip/{name}@{_digest_weights(visual)[:16]}"
         f"+{_PREPROCESSING}-{_digest_preprocessing(visual)[:8]}"
     )
-    return OpenClipEmbedder(space_id, visual, transform, target)
+    space = EmbeddingSpace(
+        space_id=space_id, kind=SpaceKind.SEMANTIC, similar_min_cosine=SEARCH_MIN_COSINE
+    )
+    return OpenClipEmbedder(space, visual, transform, target)
 
 
 def _create(

@@ -1,0 +1,1 @@
+"""Countermark's own copy descriptor: see README.md, its model card."""

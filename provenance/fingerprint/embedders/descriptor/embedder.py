@@ -1,0 +1,111 @@
+"""The ``countermark-descriptor`` embedder: copies found by a small network of our own.
+
+Its weights come with the package, it needs NumPy and Pillow only, and it was trained on drawn
+pictures. What it finds and what it misses: docs/benchmarks/descriptor.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from provenance.errors import BackendUnavailableError
+from provenance.fingerprint.embedders.descriptor.frame import find_content
+from provenance.fingerprint.embedders.descriptor.inference import NumpyNetwork
+from provenance.fingerprint.embedders.descriptor.weights import read_weights
+from provenance.fingerprint.plain import is_too_plain
+from provenance.types import Embedding, EmbeddingSpace, SpaceKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provenance.types import Float32Array, RasterImage
+
+__all__ = ["SIDE_PX", "WEIGHTS_FILE", "DescriptorEmbedder", "load_embedder", "prepare", "turned"]
+
+WEIGHTS_FILE = Path(__file__).with_name("descriptor.safetensors")
+
+SIDE_PX = 64
+"""Every picture is squeezed to this square, whatever its aspect."""
+
+_PREPROCESSING = "p1"
+"""Version of `prepare`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorEmbedder:
+    """See `interfaces.Embedder`."""
+
+    space: EmbeddingSpace
+    _network: NumpyNetwork = field(repr=False)
+    _projection: Float32Array = field(repr=False)
+    _offset: Float32Array = field(repr=False)
+
+    @property
+    def space_id(self) -> str:
+        """``countermark-descriptor@WEIGHTS+PREPROCESSING``."""
+        return self.space.space_id
+
+    def encode(self, image: RasterImage) -> Embedding | None:
+        """The embedding; None for pictures under 16 pixels or of one colour."""
+        if is_too_plain(image):
+            return None
+        mean = self._network(turned(prepare(image))).mean(axis=0)
+        told = mean @ self._projection + self._offset
+        norm = float(np.linalg.norm(told))
+        if not np.isfinite(norm) or norm == 0.0:
+            return None
+        return Embedding(self.space_id, told / norm)
+
+    def encode_batch(self, images: Sequence[RasterImage]) -> Sequence[Embedding | None]:
+        """One by one: the layers of one picture fit a core's cache, those of several do not."""
+        return [self.encode(image) for image in images]
+
+
+def prepare(image: RasterImage, side_px: int = SIDE_PX) -> Float32Array:
+    """(side, side, 3) float32 of -1..1: the picture without its frame, squeezed to a square."""
+    small = Image.fromarray(image.pixels).resize(
+        (side_px, side_px), Image.Resampling.BILINEAR, box=find_content(image), reducing_gap=3.0
+    )
+    return np.asarray(small, dtype=np.float32) / np.float32(127.5) - np.float32(1)
+
+
+def turned(picture: Float32Array) -> Float32Array:
+    """(8, side, side, 3): the picture in its eight rotations and reflections.
+
+    The answer is the mean over them, so that a mirrored or turned copy has the very same one.
+    """
+    quarters = [np.rot90(picture, turns) for turns in range(4)]
+    return np.stack(quarters + [quarter[:, ::-1] for quarter in quarters])
+
+
+def load_embedder(*, folder: Path | None = None) -> DescriptorEmbedder:
+    """The descriptor with the shipped weights, or those of a folder.
+
+    Args:
+        folder: Holds another ``descriptor.safetensors``; None is the shipped one.
+
+    Raises:
+        BackendUnavailableError: The weights are missing or broken.
+    """
+    weights = read_weights(WEIGHTS_FILE if folder is None else folder / WEIGHTS_FILE.name)
+    space = EmbeddingSpace(
+        space_id=f"countermark-descriptor@{weights.sha256[:16]}+{_PREPROCESSING}-{SIDE_PX}",
+        kind=SpaceKind.COPY,
+        similar_min_cosine=0.6,
+        verify_min_cosine=0.5,
+        likely_min_cosine=0.8,
+        strong_min_cosine=0.95,
+    )
+    network = NumpyNetwork(weights.tensors, weights.metadata)
+    try:
+        projection, offset = weights.tensors["project.weight"].T, weights.tensors["project.bias"]
+    except KeyError as error:
+        raise BackendUnavailableError(
+            f"the descriptor's weights lack {error}; install Countermark again"
+        ) from error
+    return DescriptorEmbedder(space, network, np.ascontiguousarray(projection), offset)

@@ -1,0 +1,1 @@
+"""How the descriptor was trained; needs torch. Nothing in use imports it."""
