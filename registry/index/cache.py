@@ -49,10 +49,6 @@ class _State:
     full: bool = False
 
     @property
-    def rows(self) -> int:
-        return sum(len(block.ids) for block in self.blocks)
-
-    @property
     def size_bytes(self) -> int:
         return sum(block.ids.nbytes + block.values.nbytes for block in self.blocks)
 
