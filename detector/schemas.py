@@ -189,6 +189,7 @@ class RegistryView(_View):
     distance_bits: int | None
     cosine: float | None
     revoked: bool
+    notice: str | None
 
 
 class SettingsView(_View):
@@ -273,6 +274,7 @@ VERDICT_EXAMPLE: JsonDict = {
             "distance_bits": None,
             "cosine": None,
             "revoked": False,
+            "notice": None,
         }
     ],
     "reasons": ["A machine made it: exactly this file is registered here."],

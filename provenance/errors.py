@@ -35,6 +35,7 @@ __all__ = [
     "QueueFullError",
     "QuotaExceededError",
     "ReadBackError",
+    "RecordGoneError",
     "RecordNotFoundError",
     "RegistryError",
     "RegistryUnavailableError",
@@ -183,6 +184,10 @@ class RegistryError(ProvenanceError):
 
 class RecordNotFoundError(RegistryError):
     """No record has this id."""
+
+
+class RecordGoneError(RecordNotFoundError):
+    """The record was erased, or its file was taken down; the message says when and why."""
 
 
 class PayloadConflictError(RegistryError):

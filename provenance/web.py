@@ -33,6 +33,7 @@ from provenance.errors import (
     ProvenanceError,
     QueueFullError,
     QuotaExceededError,
+    RecordGoneError,
     RecordNotFoundError,
     RegistryUnavailableError,
     UnsupportedMediaTypeError,
@@ -83,6 +84,7 @@ STATUS_BY_ERROR: tuple[tuple[type[ProvenanceError], HTTPStatus], ...] = (
     (QueueFullError, HTTPStatus.TOO_MANY_REQUESTS),
     (CapacityError, HTTPStatus.BAD_REQUEST),
     (ContentBlockedError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (RecordGoneError, HTTPStatus.GONE),
     (RecordNotFoundError, HTTPStatus.NOT_FOUND),
     (PayloadConflictError, HTTPStatus.CONFLICT),
     (QuotaExceededError, HTTPStatus.TOO_MANY_REQUESTS),
@@ -94,7 +96,7 @@ STATUS_BY_ERROR: tuple[tuple[type[ProvenanceError], HTTPStatus], ...] = (
 )
 """The one table from our errors to HTTP statuses; the first match counts."""
 
-_SHOWN_TO_STRANGERS = frozenset({400, 404, 409, 413, 415, 422, 429})
+_SHOWN_TO_STRANGERS = frozenset({400, 404, 409, 410, 413, 415, 422, 429})
 """Statuses whose message speaks of the request; others may name paths of the server."""
 
 

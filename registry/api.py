@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
 
 from provenance.serving.access import needs
 from provenance.types import Scope, parse_record_id
+from registry.log_api import add_log_routes, signing_heads
 from registry.schemas import RecordView, record_view
 
 if TYPE_CHECKING:
@@ -27,13 +29,16 @@ def build_router(settings: Settings) -> APIRouter:
         BackendUnavailableError: The database driver is not installed.
         RegistryUnavailableError: The database cannot be reached, written or migrated.
     """
-    from registry.wiring import open_registry
+    from registry.wiring import open_registry, open_signed_log
 
     store = open_registry(settings)
+    # On first use: it makes the log's key.
+    open_log = cache(lambda: open_signed_log(settings, store))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with signing_heads(open_log, every_s=settings.registry.log_head_every_s):
+            yield
         store.close()
 
     router = APIRouter(
@@ -45,4 +50,5 @@ def build_router(settings: Settings) -> APIRouter:
         """What is registered under a record id; nothing that names a person."""
         return record_view(store.get(parse_record_id(record_id)))
 
+    add_log_routes(router, open_log)
     return router

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_BUSY_TIMEOUT_S",
     "describe_url",
+    "empty_write_ahead_log",
     "make_engine",
     "make_migration_engine",
     "parse_url",
@@ -326,3 +327,19 @@ def writing(engine: Engine) -> Iterator[Session]:
     """
     with translated_errors(str(engine.url)), Session(writer(engine)) as session, session.begin():
         yield session
+
+
+def empty_write_ahead_log(engine: Engine) -> None:
+    """After erasing: SQLite's log still holds the pages as they were; a reader may hold that up.
+
+    Raises:
+        RegistryUnavailableError: The database cannot be reached.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    with translated_errors(str(engine.url)):
+        raw = engine.raw_connection()
+        try:
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            raw.close()

@@ -9,9 +9,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from provenance.errors import RecordNotFoundError
 from provenance.fingerprint.similarity import can_search
 from provenance.manifest.attestation import read_attested
-from provenance.types import Finding, MatchBasis, MatchTier, RegistryEvidence, SourceClaim
+from provenance.types import (
+    EventKind,
+    EventTarget,
+    Finding,
+    MatchBasis,
+    MatchTier,
+    RegistryEvidence,
+    SourceClaim,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
     from provenance.manifest.attestation import AttestedClaim
     from provenance.types import Candidate, Evidence, PerceptualHash, RegistryRecord
 
-__all__ = ["MAX_SIMILAR", "RegistrySource", "add_claim", "build_source"]
+__all__ = ["MAX_SIMILAR", "RegistrySource", "add_claim", "build_source", "with_notices"]
 
 MAX_SIMILAR = 3
 """Neighbours shown; more would bury the answer, and none of them decides."""
@@ -76,16 +85,21 @@ class RegistrySource:
         for near in store.nearest_hashes(
             query, max_distance_bits=self._max_distance_bits, limit=MAX_SIMILAR
         ):
-            yield RegistryEvidence(
+            try:
+                record = store.get(near.record_id)
+            except RecordNotFoundError:
+                continue  # erased since the index was asked
+            evidence = RegistryEvidence(
                 Finding.PRESENT,
                 f"It looks like record {near.record_id} ({near.distance_bits} of 256 bits of the "
                 "perceptual hash differ).",
                 MatchBasis.PERCEPTUAL_HASH,
                 MatchTier.SIMILAR,
                 near.record_id,
-                store.get(near.record_id).kind,
+                record.kind,
                 distance_bits=near.distance_bits,
             )
+            yield with_notices(evidence, record, store)
 
 
 def _abstain(why: str) -> RegistryEvidence:
@@ -98,6 +112,7 @@ def _find_exact(candidate: Candidate, store: RecordStore) -> RegistryEvidence | 
     record = store.find_by_file_hash(candidate.sha256)
     if record is not None:
         return _hit(
+            store,
             record,
             MatchBasis.FILE_HASH,
             MatchTier.EXACT,
@@ -111,6 +126,7 @@ def _find_exact(candidate: Candidate, store: RecordStore) -> RegistryEvidence | 
     if record.fingerprints.perceptual_hash is None:
         # A plain surface: anybody's empty picture of this size and colour has these pixels.
         return _hit(
+            store,
             record,
             MatchBasis.PIXEL_HASH,
             MatchTier.UNCONFIRMED,
@@ -118,6 +134,7 @@ def _find_exact(candidate: Candidate, store: RecordStore) -> RegistryEvidence | 
             "that to mean much.",
         )
     return _hit(
+        store,
         record,
         MatchBasis.PIXEL_HASH,
         MatchTier.EXACT,
@@ -126,10 +143,34 @@ def _find_exact(candidate: Candidate, store: RecordStore) -> RegistryEvidence | 
 
 
 def _hit(
-    record: RegistryRecord, basis: MatchBasis, tier: MatchTier, reason: str
+    store: RecordStore, record: RegistryRecord, basis: MatchBasis, tier: MatchTier, reason: str
 ) -> RegistryEvidence:
     evidence = RegistryEvidence(Finding.PRESENT, reason, basis, tier, record.record_id, record.kind)
-    return add_claim(evidence, record)
+    return with_notices(add_claim(evidence, record), record, store)
+
+
+def with_notices(
+    evidence: RegistryEvidence, record: RegistryRecord, store: RecordStore
+) -> RegistryEvidence:
+    """`evidence` with what the operator said later of the record.
+
+    A revoked record proves nothing any more, nor does a mark under a revoked key. A model that was
+    withdrawn changes nothing about who made the picture: it is told, and that is all.
+    """
+    about_mark = evidence.basis is MatchBasis.WATERMARK
+    told = [
+        one
+        for one in store.notices(record)
+        if one.kind is not EventKind.DELETION
+        and (about_mark or one.target_kind is not EventTarget.KEY)
+    ]
+    if not told:
+        return evidence
+    revoked = any(
+        one.kind is EventKind.REVOCATION and one.target_kind is not EventTarget.MODEL
+        for one in told
+    )
+    return replace(evidence, revoked=revoked, notice=" ".join(one.describe() for one in told))
 
 
 def add_claim(evidence: RegistryEvidence, record: RegistryRecord) -> RegistryEvidence:

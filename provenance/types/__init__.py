@@ -84,12 +84,16 @@ from provenance.types.records import (
     AssetInfo,
     Delivery,
     EmbeddingNeighbour,
+    EventKind,
+    EventTarget,
     HashNeighbour,
     LogHead,
     RecordKind,
     Refusal,
+    RegistryEvent,
     RegistryRecord,
     SealedInputs,
+    notice_targets,
 )
 from provenance.types.safety import SafetyPolicy, SafetyReport
 from provenance.types.verdicts import Assurance, Origin, Verdict
@@ -114,6 +118,8 @@ __all__ = [
     "Embedding",
     "EmbeddingNeighbour",
     "EncodedImage",
+    "EventKind",
+    "EventTarget",
     "Evidence",
     "FilterAction",
     "FilterDecision",
@@ -149,6 +155,7 @@ __all__ = [
     "RecordId",
     "RecordKind",
     "Refusal",
+    "RegistryEvent",
     "RegistryEvidence",
     "RegistryRecord",
     "RenderDefaults",
@@ -174,5 +181,6 @@ __all__ = [
     "WatermarkInfo",
     "WatermarkPayload",
     "can_batch",
+    "notice_targets",
     "parse_record_id",
 ]

@@ -221,7 +221,9 @@ class RegistryEvidence:
         claimant: Name in the certificate of whoever attested it.
         distance_bits: Hamming distance of the perceptual hashes, 0..256.
         cosine: Cosine similarity of the embeddings, -1..1.
-        revoked: Whether the record was revoked.
+        revoked: Whether the record was revoked, or the key of the mark that named it.
+        notice: What the operator said of the record later, and why: revoked, taken down, its model
+            withdrawn; None when nothing.
     """
 
     finding: Finding
@@ -235,6 +237,7 @@ class RegistryEvidence:
     distance_bits: int | None = None
     cosine: float | None = None
     revoked: bool = False
+    notice: str | None = None
     source: Literal["registry"] = "registry"
 
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from provenance.errors import RegistryError
+from provenance.types import EventKind
 from registry.index.exact import HASH_BYTES, HASH_WORDS, HashBlock, VectorBlock
-from registry.tables import EmbeddingRow, LogLeafRow, PerceptualHashRow
+from registry.log_rows import read_root
+from registry.tables import EmbeddingRow, PerceptualHashRow, RegistryEventRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,7 +64,7 @@ class HashTable:
         if any(len(value) != HASH_BYTES for value in raw):
             raise RegistryError(
                 f"a stored {self._algorithm} hash is not {HASH_BYTES} bytes long; "
-                "run: countermark registry check"
+                "run: countermark audit"
             )
         values = np.frombuffer(b"".join(raw), dtype=np.uint64).reshape(-1, HASH_WORDS)
         return HashBlock(np.array(ids, dtype="S16"), values)
@@ -90,8 +92,7 @@ class VectorTable:
     def decode(self, ids: Sequence[str], raw: Sequence[bytes]) -> VectorBlock:
         if len({len(value) for value in raw}) != 1:
             raise RegistryError(
-                f"stored vectors of space {self._space_id} differ in length; "
-                "run: countermark registry check"
+                f"stored vectors of space {self._space_id} differ in length; run: countermark audit"
             )
         values = np.frombuffer(b"".join(raw), dtype="<f4").reshape(len(raw), -1)
         return VectorBlock(np.array(ids, dtype="S16"), values.astype(np.float32, copy=False))
@@ -109,13 +110,13 @@ class _State(Generic[Block]):
     Attributes:
         blocks: In log order.
         last_log_index: Of the newest row in `blocks`; -1 when there is none.
-        head: The log's head at that index: it tells whether the rows are still the same ones.
+        mark: Of the log at that index: it tells whether the rows are still the same ones.
         full: Whether the memory bound was reached.
     """
 
     blocks: tuple[Block, ...] = ()
     last_log_index: int = -1
-    head: bytes = b""
+    mark: bytes = b""
     full: bool = False
 
     @property
@@ -154,7 +155,7 @@ class RowCache(Generic[Block]):
         if state.last_log_index < 0:
             return state
         # A registry restored from a backup has other leaves at the same places.
-        return state if _head_at(session, state.last_log_index) == state.head else _State()
+        return state if _mark_at(session, state.last_log_index) == state.mark else _State()
 
     def _read_after(self, session: Session, log_index: int) -> Iterator[tuple[int, Block]]:
         statement = self._table.select_after(log_index).execution_options(yield_per=BATCH_ROWS)
@@ -167,15 +168,23 @@ class RowCache(Generic[Block]):
     ) -> _State[Block]:
         size = block.ids.nbytes + block.values.nbytes
         if state.full or state.size_bytes + size > self._max_bytes:
-            return _State(state.blocks, state.last_log_index, state.head, full=True)
+            return _State(state.blocks, state.last_log_index, state.mark, full=True)
         blocks = state.blocks
         if blocks and len(blocks[-1].ids) + len(block.ids) <= BLOCK_ROWS:
             blocks = (*blocks[:-1], self._table.join(blocks[-1], block))
         else:
             blocks = (*blocks, block)
-        return _State(blocks, last_index, _head_at(session, last_index))
+        return _State(blocks, last_index, _mark_at(session, last_index))
 
 
-def _head_at(session: Session, log_index: int) -> bytes:
-    found = session.scalar(select(LogLeafRow.head).where(LogLeafRow.index == log_index))
-    return found or b""
+def _mark_at(session: Session, log_index: int) -> bytes:
+    """Changes when a leaf up to there is another one, or when any record was erased."""
+    erased = session.scalar(
+        select(func.max(RegistryEventRow.log_index)).where(
+            RegistryEventRow.kind == EventKind.ERASURE.value
+        )
+    )
+    try:
+        return b"%s %d" % (read_root(session, log_index + 1), -1 if erased is None else erased)
+    except RegistryError:  # the log has no such leaf any more
+        return b""

@@ -12,6 +12,7 @@ from provenance.testing.stores import build_record, keep_asset
 from registry import doctor
 from registry.api import build_router
 from registry.migrate import downgrade, upgrade
+from registry.tables import HEAD_REVISION
 from registry.wiring import open_asset_store, open_registry
 
 
@@ -92,7 +93,7 @@ def test_not_ready_when_the_registry_is_gone(settings, record_id):
 
 def test_ready_names_the_migration(settings, record_id):
     checks = lines(doctor.check_ready(settings))
-    assert "at migration 0005" in checks["registry database"].detail
+    assert f"at migration {HEAD_REVISION}" in checks["registry database"].detail
 
 
 def test_not_ready_at_another_migration(settings, record_id):
