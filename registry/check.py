@@ -8,17 +8,16 @@ before, those of its own table and those that somebody kept elsewhere.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, func, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import aliased
 
 from provenance.errors import ProvenanceError
 from provenance.types import EventKind, LogHead
 from registry.audit import Code, Problem
-from registry.engine import translated_errors
+from registry.engine import snapshot
 from registry.log import LeafKind, commit_leaf, event_leaf, refusal_leaf
 from registry.log_proofs import verify_head
 from registry.log_rows import signed_head_of
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Engine, Select
+    from sqlalchemy.orm import Session
 
 __all__ = ["ConsistencyReport", "Problem", "check_consistency"]
 
@@ -87,7 +87,7 @@ def check_consistency(
     Raises:
         RegistryUnavailableError: The database cannot be reached.
     """
-    with _snapshot(engine) as session:
+    with snapshot(engine) as session:
         problems: list[Problem] = []
         head = _check_log(session, problems, log_keys)
         problems += _check_records(session)
@@ -111,15 +111,6 @@ def check_consistency(
             head=head,
             problems=tuple(problems),
         )
-
-
-@contextmanager
-def _snapshot(engine: Engine) -> Iterator[Session]:
-    """One transaction that sees one state, however much is written meanwhile."""
-    with translated_errors(str(engine.url)), Session(engine) as session:
-        if engine.dialect.name == "postgresql":
-            session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-        yield session
 
 
 def _count(
@@ -267,20 +258,22 @@ def _compare(
 
 
 def _check_events(session: Session) -> Iterator[Problem]:
+    entry_leaf = aliased(LogLeafRow)
     statement = (
-        select(RegistryEventRow, LogLeafRow)
+        select(RegistryEventRow, LogLeafRow, entry_leaf.leaf_hash)
         .outerjoin(LogLeafRow, LogLeafRow.index == RegistryEventRow.log_index)
+        .outerjoin(entry_leaf, entry_leaf.index == RegistryEventRow.entry_index)
         .order_by(RegistryEventRow.log_index)
         .execution_options(yield_per=BATCH_ROWS)
     )
-    for row, leaf in session.execute(statement):
+    for row, leaf, entry_hash in session.execute(statement):
         name = f"event {row.log_index} ({row.kind} of {row.target_kind} {row.target})"
         try:
             event = row_to_event(row)
         except ValueError as error:
             yield Problem(Code.ROW_CHANGED, f"{name} cannot be read: {error}")
             continue
-        expected = event_leaf(event, entry_index=row.entry_index)
+        expected = event_leaf(event, entry_hash=entry_hash)
         yield from _compare(name, LeafKind(row.kind), leaf, expected)
 
 

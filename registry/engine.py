@@ -42,6 +42,7 @@ __all__ = [
     "make_migration_engine",
     "parse_url",
     "reading",
+    "snapshot",
     "sqlite_file",
     "stored_revision",
     "translated_errors",
@@ -315,6 +316,15 @@ def reading(engine: Engine) -> Iterator[Session]:
         RegistryUnavailableError: The database cannot be reached.
     """
     with translated_errors(str(engine.url)), Session(engine) as session:
+        yield session
+
+
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Session]:
+    """As `reading`, in one transaction that sees one state, however much is written meanwhile."""
+    with reading(engine) as session:
+        if engine.dialect.name == "postgresql":
+            session.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         yield session
 
 

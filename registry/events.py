@@ -33,6 +33,7 @@ __all__ = [
     "Erasure",
     "EventLog",
     "append_event",
+    "delete_whole",
     "find_erasure",
     "find_notices",
     "find_take_down",
@@ -124,7 +125,7 @@ class EventLog:
             )
             if row is not None:
                 session.expunge(row)  # deleted below, with all that hangs on it
-                _delete_whole(session, Base.metadata.tables[row.__tablename__], record_id)
+                delete_whole(session, Base.metadata.tables[row.__tablename__], record_id)
             asset = _file_to_delete(session, entry)
         empty_write_ahead_log(self._engine)
         return Erasure(event, asset)
@@ -242,7 +243,10 @@ def append_event(session: Session, event: RegistryEvent, entry: int | None) -> R
         event: What happened.
         entry: The leaf of the record or refusal that it speaks of.
     """
-    data = event_leaf(event, entry_index=entry)
+    entry_hash = None
+    if entry is not None:
+        entry_hash = session.scalar(select(LogLeafRow.leaf_hash).where(LogLeafRow.index == entry))
+    data = event_leaf(event, entry_hash=entry_hash)
     index, _ = append_leaf(session, LeafKind(event.kind), data)
     session.add(event_to_row(event, log_index=index, entry_index=entry))
     session.flush()
@@ -290,7 +294,8 @@ def tables_of(parent: Table) -> Iterator[tuple[Table, ColumnElement[str]]]:
                 yield table, key.parent
 
 
-def _delete_whole(session: Session, table: Table, record_id: str) -> None:
+def delete_whole(session: Session, table: Table, record_id: str) -> None:
+    """Deletes a record or refusal with all that hangs on it, within the caller's transaction."""
     for child, column in tables_of(table):
         session.execute(delete(child).where(column == record_id))
     session.execute(delete(table).where(table.c.record_id == record_id))

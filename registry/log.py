@@ -78,16 +78,17 @@ def refusal_leaf(refusal: Refusal) -> bytes:
     )
 
 
-def event_leaf(event: RegistryEvent, *, entry_index: int | None) -> bytes:
+def event_leaf(event: RegistryEvent, *, entry_hash: bytes | None) -> bytes:
     """The canonical leaf of what the operator did later.
 
     Args:
         event: What happened.
-        entry_index: The leaf of the record or refusal that it speaks of; None for keys and models.
+        entry_hash: Hash of the leaf that it speaks of; None for keys and models. Not its place,
+            which is another one in a registry that imported it.
     """
     described: dict[str, JsonValue] = {
         "created_at": _time(event.created_at),
-        "entry_index": entry_index,
+        "entry_hash": None if entry_hash is None else entry_hash.hex(),
         "kind": event.kind,
         "reason": event.reason,
         "target": event.target,

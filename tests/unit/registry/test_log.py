@@ -166,22 +166,22 @@ def test_event_leaf_changes_with_every_field_and_tells_none_of_them():
         replace(EVENT, created_at=START + timedelta(microseconds=1)),
         replace(EVENT, reason="another"),
     ]
-    leaves = {event_leaf(one, entry_index=3) for one in (EVENT, *changed)}
-    leaves.add(event_leaf(EVENT, entry_index=None))
+    leaves = {event_leaf(one, entry_hash=b"\x03" * 32) for one in (EVENT, *changed)}
+    leaves.add(event_leaf(EVENT, entry_hash=None))
     assert len(leaves) == 7
-    leaf = json.loads(event_leaf(EVENT, entry_index=3))
+    leaf = json.loads(event_leaf(EVENT, entry_hash=b"\x03" * 32))
     assert set(leaf) == {"event_sha256", "kind", "version"}
     assert leaf["kind"] == "revocation"
 
 
 def test_every_kind_of_event_has_a_leaf_of_its_kind():
     for kind in EventKind:
-        leaf = event_leaf(replace(EVENT, kind=kind), entry_index=0)
+        leaf = event_leaf(replace(EVENT, kind=kind), entry_hash=bytes(32))
         assert json.loads(leaf)["kind"] == kind
 
 
 def test_only_a_commit_leaf_names_a_file():
     assert read_asset_digest(commit_leaf(RECORD)) == RECORD.asset.sha256
-    assert read_asset_digest(event_leaf(EVENT, entry_index=0)) is None
+    assert read_asset_digest(event_leaf(EVENT, entry_hash=bytes(32))) is None
     assert read_asset_digest(b"no json") is None
     assert read_asset_digest(b"[1]") is None
