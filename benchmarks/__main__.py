@@ -14,6 +14,7 @@ BENCHMARKS = (
     "benchmarks.bundled_model",
     "benchmarks.delivery",
     "benchmarks.marking_overhead",
+    "benchmarks.merkle_log",
     "benchmarks.fuzz",
 )
 
