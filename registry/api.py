@@ -48,7 +48,8 @@ def build_router(settings: Settings) -> APIRouter:
     @router.get("/records/{record_id}")
     def show_record(record_id: str) -> RecordView:
         """What is registered under a record id; nothing that names a person."""
-        return record_view(store.get(parse_record_id(record_id)))
+        record = store.get(parse_record_id(record_id))
+        return record_view(record, store.notices(record))
 
     add_log_routes(router, open_log)
     return router

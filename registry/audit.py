@@ -103,6 +103,12 @@ def judge_file(record: RegistryRecord, state: FileState, *, expected: bool) -> I
             f"{name} no longer has its digest; it is not delivered",
             RESTORE_FILE,
         )
+    elif state is FileState.KEPT and not expected:
+        yield Problem(
+            Code.FILE_ORPHAN,
+            f"{name} was deleted, as an event says, but is there again",
+            f"run: countermark registry take-down {record.record_id} --delete --reason ...",
+        )
     elif state is FileState.MISSING and expected:
         yield Problem(
             Code.FILE_MISSING,

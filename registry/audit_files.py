@@ -83,11 +83,14 @@ class FileAuditor:
             return
         data = self.assets.get(record.asset.sha256)
         if data is not None:
-            yield from self._examine_picture(record, data)
-            return
-        there = self.assets.contains(record.asset.sha256)
-        state = FileState.CHANGED if there else FileState.MISSING
+            state = FileState.KEPT
+        elif self.assets.contains(record.asset.sha256):
+            state = FileState.CHANGED
+        else:
+            state = FileState.MISSING
         yield from judge_file(record, state, expected=expected)
+        if data is not None:
+            yield from self._examine_picture(record, data)
 
     def _examine_picture(self, record: RegistryRecord, data: bytes) -> Iterator[Problem]:
         media_type = record.asset.media_type

@@ -108,7 +108,8 @@ def _find_view(store: "SqlRecordStore", record_id: "RecordId") -> dict[str, Any]
     from registry.schemas import record_view, refusal_view
 
     try:
-        return record_view(store.get(record_id)).model_dump(mode="json")
+        record = store.get(record_id)
+        return record_view(record, store.notices(record)).model_dump(mode="json")
     except RecordNotFoundError:
         refusal = store.find_refusal(record_id)
         if refusal is None:
@@ -128,6 +129,12 @@ def _flatten(prefix: str, value: Any) -> list[tuple[str, str]]:
     """Nested fields as dotted names, e.g. ``asset.sha256``."""
     if isinstance(value, dict):
         return [line for key, part in value.items() for line in _flatten(f"{prefix}.{key}", part)]
+    if isinstance(value, list) and any(isinstance(part, dict) for part in value):
+        return [
+            line
+            for number, part in enumerate(value, 1)
+            for line in _flatten(f"{prefix}.{number}", part)
+        ]
     if isinstance(value, list):
         value = ", ".join(str(part) for part in value)
     return [(prefix.lstrip("."), "-" if value in (None, "") else str(value))]

@@ -290,13 +290,12 @@ def import_registry(
         for leaf_hash, index in session.execute(select(LogLeafRow.leaf_hash, LogLeafRow.index)):
             target.leaves[leaf_hash] = index
     documents = _read_documents(path)
-    log = _require_format(next(documents, {}), path)
+    size, root = _require_format(next(documents, {}), path)
     while batch := list(islice(documents, BATCH_ENTRIES)):
         _import_batch(target, batch, LocalAssetStore(folder / FILES), done, str(path))
     with reading(engine) as session:
-        size = int(log["size"])
-        enough = log_size(session) >= size
-        done.log_is_same = enough and read_root(session, size).hex() == log["root"]
+        enough = 0 <= size <= log_size(session)
+        done.log_is_same = enough and read_root(session, size).hex() == root
     return done
 
 
@@ -508,13 +507,19 @@ def _require_whole(path: Path) -> None:
 
 def _read_documents(path: Path) -> Iterator[Mapping[str, Any]]:
     with path.open("rb") as stream:
-        for line in stream:
-            document = json.loads(line)
+        for number, line in enumerate(stream, 1):
+            try:
+                document = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{path}, line {number}, is no JSON: {error}") from error
+            if not isinstance(document, dict):
+                raise InputError(f"{path}, line {number}, is no entry of an export")
             if "end" not in document:
                 yield document
 
 
-def _require_format(header: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+def _require_format(header: Mapping[str, Any], path: Path) -> tuple[int, str]:
+    """Size and root of the exported log."""
     if header.get("format") != FORMAT or header.get("version") != FORMAT_VERSION:
         raise InputError(f"{path} is no export of a registry, or one of another version")
     if header.get("migration") != HEAD_REVISION:
@@ -522,8 +527,10 @@ def _require_format(header: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
             f"{path} was written at migration {header.get('migration')}, and this registry is at "
             f"{HEAD_REVISION}; export it again with this version of countermark"
         )
-    log: Mapping[str, Any] = header["log"]
-    return log
+    try:
+        return int(header["log"]["size"]), str(header["log"]["root"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} does not say which log it is of: {error!r}") from error
 
 
 def _to_json(table: Table, values: Mapping[Any, Any]) -> dict[str, Any]:

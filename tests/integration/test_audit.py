@@ -265,3 +265,14 @@ def test_19_a_changed_event(planted):
     assert planted.codes() == {"row_changed"}
     planted.sql("DELETE FROM registry_events")
     assert planted.codes() == {"row_missing"}
+
+
+def test_20_a_deleted_file_that_came_back(planted):
+    from provenance.config import load_settings
+
+    store = open_registry(load_settings(environ={}, home=planted.folder))
+    EventLog(store.engine).note_deletion(planted.records[0].record_id, "kept for 30 days")
+    store.close()
+    assert planted.codes() == {"file_orphan"}
+    planted.file_of(0).unlink()
+    assert planted.run()[0] == 0

@@ -237,6 +237,9 @@ def test_the_life_cycle_on_the_command_line(run, ids, tmp_path):
     assert (code, json.loads(out)["kind"]) == (0, "take_down")
     assert run("registry", "erase", ids[2])[0] == 0
     assert run("registry", "show", ids[2])[0] == 3
+    shown = run("registry", "show", ids[0])[1]
+    assert "notices.1.reason" in shown
+    assert "made by mistake" in shown
     code, out, _ = run("registry", "events", "--json")
     kinds = [one["kind"] for one in json.loads(out)]
     assert kinds == ["erasure", "deletion", "take_down", "revocation"]

@@ -238,6 +238,29 @@ def test_an_export_of_another_version_is_named(
         import_registry(target.engine, target.assets, tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[1]",
+        b"no json",
+        b'{"leaf": 1}',
+        b'{"leaf": {"index": 0, "kind": "poem", "data": "x"}, "rows": []}',
+        b'{"leaf": {"index": 9, "kind": "commit", "data": "x"}, "rows": [{"table": "api_keys"}]}',
+        b'{"reservation": {"record_id": "0"}}',
+    ],
+)
+def test_a_line_that_is_no_entry_is_named(source, target, records, tmp_path, line):
+    export_registry(source.engine, source.assets, tmp_path / "out")
+    path = tmp_path / "out" / "registry.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)[:-1]
+    data = b"".join((*lines[:1], line + b"\n", *lines[1:]))
+    end = {"end": {"lines": len(lines) + 1, "sha256": hashlib.sha256(data).hexdigest()}}
+    path.write_bytes(data + json.dumps(end).encode() + b"\n")
+    with pytest.raises(InputError, match=r"registry\.jsonl"):
+        import_registry(target.engine, target.assets, tmp_path / "out")
+    assert target.store.count() == 0
+
+
 def test_a_file_that_is_missing_or_damaged_is_counted_not_delivered(
     source, target, records, tmp_path
 ):
