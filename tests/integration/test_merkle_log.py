@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from provenance.errors import InputError, RecordNotFoundError, RegistryError
 from provenance.testing.stores import ManualClock, build_record, build_refusal, counting_bytes
-from provenance.types import RecordId
+from provenance.types import EventTarget, RecordId
 from registry import migrate
+from registry.check import check_consistency
 from registry.engine import reading
+from registry.events import EventLog
 from registry.log_proofs import (
     check_consistency_proof,
     check_inclusion_proof,
@@ -253,3 +256,28 @@ def test_a_log_goes_back_to_a_chain_and_comes_again_as_the_same_tree(store, url,
 def test_the_root_of_no_leaves_is_the_hash_of_nothing(store):
     with reading(store.engine):
         assert store.log_head().digest == fold([]).hex()
+
+
+def test_writers_and_signers_at_once_make_one_tree(store, url, tmp_path):
+    opened = [open_store(url) for _ in range(4)]
+
+    def write(own):
+        log = SignedLog(own.engine, open_log_keys(tmp_path / "log.key"))
+        events = EventLog(own.engine)
+        for number in range(6):
+            record_id = own.reserve().record_id
+            own.commit(build_record(record_id))
+            if number % 3 == 0:
+                events.revoke(EventTarget.RECORD, record_id, "at once")
+            if number % 3 == 1:
+                log.sign()
+
+    with ThreadPoolExecutor(len(opened)) as threads:
+        list(threads.map(write, opened))
+    keys = open_log_keys(tmp_path / "log.key").public
+    report = check_consistency(store.engine, now=datetime.now(UTC), log_keys=keys)
+    assert report.problems == ()
+    assert (report.records, report.events, report.signed_heads) == (24, 8, 8)
+    assert report.head == store.log_head()
+    for own in opened:
+        own.close()
