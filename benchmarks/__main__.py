@@ -20,6 +20,7 @@ BENCHMARKS = (
     "benchmarks.vector_index_postgresql",
     "benchmarks.registry_writes",
     "benchmarks.near_duplicates",
+    "benchmarks.merkle_log",
     "benchmarks.fuzz",
 )
 

@@ -137,7 +137,7 @@ def as_markdown(result: dict[str, Any]) -> str:
                 f"| {name} | {what} | {row['expected']} | {row['distinct']} | {row['doubled']} | "
                 f"{one['lost']} | {row['per_second']} |"
             )
-    lines += ["", "After it, `registry check` and the check of the indexes found:", ""]
+    lines += ["", "After it, `countermark audit` and the check of the indexes found:", ""]
     lines += [
         f"- {name}: {result[name]['records']} records, {len(result[name]['problems'])} problems"
         for name in ("SQLite", "PostgreSQL")

@@ -14,8 +14,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from detector.evidence.manifest import describe_report, read_one_at_a_time
-from detector.evidence.registry import add_claim
-from provenance.errors import InputError, RecordNotFoundError
+from detector.evidence.registry import add_claim, with_notices
+from provenance.errors import InputError, RecordGoneError, RecordNotFoundError
 from provenance.fingerprint.similarity import (
     AGREE_MAX_BITS,
     HashMatch,
@@ -152,6 +152,14 @@ class RegistryJoin:
         """What the registry says of a mark that names a record."""
         try:
             record = store.get(record_id)
+        except RecordGoneError as gone:
+            return RegistryEvidence(
+                Finding.ABSENT,
+                f"The mark is right and names record {record_id}, of which this registry keeps "
+                f"nothing any more. {gone}",
+                MatchBasis.WATERMARK,
+                MatchTier.NO_RECORD,
+            )
         except RecordNotFoundError:
             return RegistryEvidence(
                 Finding.ABSENT,
@@ -170,7 +178,7 @@ class RegistryJoin:
             record.kind,
             distance_bits=match.distance_bits,
         )
-        return add_claim(evidence, record)
+        return with_notices(add_claim(evidence, record), record, store)
 
     def _compare(
         self,
@@ -283,7 +291,10 @@ def _confirmed_record(evidence: Sequence[Evidence]) -> RecordId | None:
     hits = [
         e
         for e in evidence
-        if isinstance(e, RegistryEvidence) and e.finding is Finding.PRESENT and e.tier in _CONFIRMED
+        if isinstance(e, RegistryEvidence)
+        and e.finding is Finding.PRESENT
+        and e.tier in _CONFIRMED
+        and not e.revoked  # such a record gives no credentials back either
     ]
     ranks = {tier: rank for rank, tier in enumerate(MatchTier)}
     best = min(hits, key=lambda e: ranks[e.tier] if e.tier else len(ranks), default=None)

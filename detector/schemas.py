@@ -210,6 +210,7 @@ class RegistryView(_View):
     agreement: float | None
     view: str | None
     revoked: bool
+    notice: str | None
 
 
 class SettingsView(_View):
@@ -314,6 +315,7 @@ VERDICT_EXAMPLE: JsonDict = {
             "agreement": None,
             "view": None,
             "revoked": False,
+            "notice": None,
         }
     ],
     "means": "This service's own registry says that a machine made this picture.",

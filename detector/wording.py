@@ -241,5 +241,7 @@ def _of_registry(item: RegistryEvidence) -> Iterator[str]:
             "The watermark belongs to another picture: it was probably copied onto this one to "
             "mislead, or the picture was cropped or redrawn beyond recognition."
         )
+    if item.notice is not None:
+        yield item.notice
     if item.revoked:
-        yield "The operator revoked this record, so it no longer proves anything."
+        yield "What was revoked no longer proves anything."

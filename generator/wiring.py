@@ -41,7 +41,12 @@ from provenance.watermark.wiring import (
     open_current_key,
 )
 from registry.jobs import JobStore
-from registry.wiring import open_asset_store, open_input_vault, open_registry
+from registry.wiring import (
+    open_asset_store,
+    open_delivery,
+    open_input_vault,
+    open_registry,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,9 +105,10 @@ def build_generator(
     make_private_folder(settings.home)
     signer = build_manifest_signer(settings)
     store = open_registry(settings)
-    assets = open_asset_store(settings) if settings.registry.keep_assets else None
-    if assets is not None:
-        assets.recover(
+    assets = None
+    if settings.registry.keep_assets:
+        assets = open_delivery(settings, store)
+        open_asset_store(settings).recover(
             lambda sha256: store.find_by_file_hash(sha256) is not None,
             abandoned_after_s=settings.registry.reservation_lifetime_s,
         )

@@ -63,12 +63,23 @@ class RegistrySettings:
         keep_assets: Whether delivered bytes are kept for ``GET /v1/assets``.
         vector_index: What finds embeddings again: ``codes``, in each process, on any database;
             ``pgvector``, inside a PostgreSQL that has this extension.
+        assets_url: Where they are kept, as fsspec writes it, e.g. ``s3://bucket/folder``; empty
+            means ``assets`` in the home folder. Credentials are not written here.
+        retain_assets_days: How long they are kept, days, 0 (forever) to 36500; ``countermark
+            registry prune`` deletes what is older.
+        retain_inputs_days: Likewise what pictures were made from.
+        log_head_every_s: How often the service signs a head of the log, seconds, 0 (only when one
+            is asked for) to a year.
     """
 
     url: str = ""
     reservation_lifetime_s: Annotated[int, Range(1, YEAR_S)] = 3600
     keep_assets: bool = True
     vector_index: Literal["codes", "pgvector"] = "codes"
+    assets_url: str = ""
+    retain_assets_days: Annotated[int, Range(0, 36_500)] = 0
+    retain_inputs_days: Annotated[int, Range(0, 36_500)] = 0
+    log_head_every_s: Annotated[int, Range(0, YEAR_S)] = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +388,11 @@ class Settings:
     def inputs_key_file(self) -> Path:
         """Master key of kept inputs: it opens them, so it never lies in the database."""
         return self.keys_folder / "inputs.key"
+
+    @property
+    def log_key_file(self) -> Path:
+        """Seeds of the Ed25519 keys that sign heads of the log."""
+        return self.keys_folder / "log.key"
 
     @property
     def signing_chain_file(self) -> Path:

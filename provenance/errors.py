@@ -37,6 +37,7 @@ __all__ = [
     "QueueFullError",
     "QuotaExceededError",
     "ReadBackError",
+    "RecordGoneError",
     "RecordNotFoundError",
     "RegistryError",
     "RegistryUnavailableError",
@@ -193,6 +194,10 @@ class RecordNotFoundError(RegistryError):
 
 class NotAllowedError(RegistryError):
     """The caller may not do this, e.g. because somebody else owns what it would change."""
+
+
+class RecordGoneError(RecordNotFoundError):
+    """The record was erased, or its file was taken down; the message says when and why."""
 
 
 class PayloadConflictError(RegistryError):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         RasterImage,
         RecordId,
         Refusal,
+        RegistryEvent,
         RegistryRecord,
         RenderDefaults,
         Resave,
@@ -438,8 +439,12 @@ class RecordStore(Protocol):
         """The record.
 
         Raises:
+            RecordGoneError: It was erased.
             RecordNotFoundError: There is none.
         """
+
+    def notices(self, record: RegistryRecord) -> Sequence[RegistryEvent]:
+        """What the operator said later of the record, its watermark key or its model, in order."""
 
     def find_by_file_hash(self, sha256: str) -> RegistryRecord | None: ...
 

@@ -34,6 +34,7 @@ from provenance.errors import (
     ProvenanceError,
     QueueFullError,
     QuotaExceededError,
+    RecordGoneError,
     RecordNotFoundError,
     RegistryUnavailableError,
     UnsupportedMediaTypeError,
@@ -84,6 +85,7 @@ STATUS_BY_ERROR: tuple[tuple[type[ProvenanceError], HTTPStatus], ...] = (
     (QueueFullError, HTTPStatus.TOO_MANY_REQUESTS),
     (CapacityError, HTTPStatus.BAD_REQUEST),
     (ContentBlockedError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (RecordGoneError, HTTPStatus.GONE),
     (RecordNotFoundError, HTTPStatus.NOT_FOUND),
     (NotAllowedError, HTTPStatus.FORBIDDEN),
     (PayloadConflictError, HTTPStatus.CONFLICT),
@@ -96,7 +98,7 @@ STATUS_BY_ERROR: tuple[tuple[type[ProvenanceError], HTTPStatus], ...] = (
 )
 """The one table from our errors to HTTP statuses; the first match counts."""
 
-_SHOWN_TO_STRANGERS = frozenset({400, 403, 404, 409, 413, 415, 422, 429})
+_SHOWN_TO_STRANGERS = frozenset({400, 403, 404, 409, 410, 413, 415, 422, 429})
 """Statuses whose message speaks of the request; others may name paths of the server."""
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import undefer
 
+from registry.audit import Code, Problem
 from registry.log import LeafKind, manifest_leaf
 from registry.tables import LogLeafRow, StoredManifestRow
 
@@ -23,8 +24,8 @@ _BATCH_ROWS = 64
 """In memory at once; a manifest can have megabytes."""
 
 
-def find_manifest_problems(session: Session) -> Iterator[str]:
-    """One sentence for each stored manifest, or leaf about one, that does not fit."""
+def find_manifest_problems(session: Session) -> Iterator[Problem]:
+    """One for each stored manifest, or leaf about one, that does not fit."""
     standing: set[int] = set()
     statement = (
         select(StoredManifestRow, LogLeafRow)
@@ -40,9 +41,14 @@ def find_manifest_problems(session: Session) -> Iterator[str]:
             LeafKind.MANIFEST_STORED, manifest_id=row.manifest_id, store_sha256=digest
         )
         if digest != row.store_sha256:
-            yield f"stored manifest {row.manifest_id} does not have its stored digest"
+            yield Problem(
+                Code.ROW_CHANGED,
+                f"stored manifest {row.manifest_id} does not have its stored digest",
+            )
         elif not _says(leaf, expected):
-            yield f"stored manifest {row.manifest_id} is not what its log leaf says"
+            yield Problem(
+                Code.ROW_CHANGED, f"stored manifest {row.manifest_id} is not what its log leaf says"
+            )
     yield from _find_missing_rows(session, standing)
 
 
@@ -50,7 +56,7 @@ def _says(leaf: LogLeafRow | None, expected: bytes) -> bool:
     return leaf is not None and leaf.data == expected
 
 
-def _find_missing_rows(session: Session, standing: set[int]) -> Iterator[str]:
+def _find_missing_rows(session: Session, standing: set[int]) -> Iterator[Problem]:
     kinds = (LeafKind.MANIFEST_STORED, LeafKind.MANIFEST_DELETED)
     open_leaves: dict[str, int] = {}
     for leaf in session.scalars(
@@ -66,4 +72,7 @@ def _find_missing_rows(session: Session, standing: set[int]) -> Iterator[str]:
             open_leaves.pop(manifest, None)
     for index in open_leaves.values():
         if index not in standing:
-            yield f"log leaf {index} says that a manifest was stored, but its row is gone"
+            yield Problem(
+                Code.ROW_MISSING,
+                f"log leaf {index} says that a manifest was stored, but its row is gone",
+            )

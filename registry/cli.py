@@ -1,21 +1,28 @@
-"""``countermark registry``: upgrade, show, list, check, erase-inputs, copy, index, reindex."""
+"""``countermark registry``: upgrade, show, list, erase-inputs, copy, index, reindex.
+
+`registry.lifecycle_cli` and `registry.transfer_cli` add further commands.
+"""
 
 # Typer reads these annotations at run time, so nothing here is imported for typing alone.
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from registry.lifecycle_cli import lifecycle_app
+from registry.transfer_cli import transfer_app
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from provenance.types import RecordId, RegistryRecord
-    from registry.check import ConsistencyReport
     from registry.reindex import ReindexReport
     from registry.store import SqlRecordStore
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Look into the registry, and look after it.")
+app.add_typer(lifecycle_app)
+app.add_typer(transfer_app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
@@ -68,23 +75,6 @@ def list_command(
         return
     _print_table(records)
     typer.echo(f"{len(records)} of {store.count()} records")
-
-
-@app.command("check")
-def check_command(as_json: AsJson = False) -> None:
-    """Check that records, refusals, reservations and the log still belong together."""
-    from datetime import UTC, datetime
-
-    from provenance.cli import ExitCode, print_json
-    from registry.check import check_consistency
-
-    report = check_consistency(_open_store().engine, now=datetime.now(UTC))
-    if as_json:
-        print_json(_report_to_json(report))
-    else:
-        _print_report(report)
-    if report.problems:
-        raise typer.Exit(ExitCode.ENVIRONMENT)
 
 
 @app.command("erase-inputs")
@@ -241,7 +231,8 @@ def _find_view(store: "SqlRecordStore", record_id: "RecordId") -> dict[str, Any]
     from registry.schemas import record_view, refusal_view
 
     try:
-        return record_view(store.get(record_id)).model_dump(mode="json")
+        record = store.get(record_id)
+        return record_view(record, store.notices(record)).model_dump(mode="json")
     except RecordNotFoundError:
         refusal = store.find_refusal(record_id)
         if refusal is None:
@@ -261,6 +252,12 @@ def _flatten(prefix: str, value: Any) -> list[tuple[str, str]]:
     """Nested fields as dotted names, e.g. ``asset.sha256``."""
     if isinstance(value, dict):
         return [line for key, part in value.items() for line in _flatten(f"{prefix}.{key}", part)]
+    if isinstance(value, list) and any(isinstance(part, dict) for part in value):
+        return [
+            line
+            for number, part in enumerate(value, 1)
+            for line in _flatten(f"{prefix}.{number}", part)
+        ]
     if isinstance(value, list):
         value = ", ".join(str(part) for part in value)
     return [(prefix.lstrip("."), "-" if value in (None, "") else str(value))]
@@ -283,27 +280,3 @@ def _print_table(records: "Sequence[RegistryRecord]") -> None:
             Text(record.model.name if record.model else "-"),
         )
     Console(highlight=False).print(table)
-
-
-def _report_to_json(report: "ConsistencyReport") -> dict[str, Any]:
-    return {
-        "ok": not report.problems,
-        "records": report.records,
-        "refusals": report.refusals,
-        "open_reservations": report.open_reservations,
-        "expired_reservations": report.expired_reservations,
-        "log": {"size": report.head.size, "digest": report.head.digest},
-        "problems": [{"what": one.what, "remedy": one.remedy} for one in report.problems],
-    }
-
-
-def _print_report(report: "ConsistencyReport") -> None:
-    typer.echo(
-        f"{report.records} records, {report.refusals} refusals, "
-        f"{report.open_reservations} open and {report.expired_reservations} expired reservations"
-    )
-    typer.echo(f"log: {report.head.size} leaves, head {report.head.digest}")
-    for problem in report.problems:
-        typer.echo(f"PROBLEM {problem.what}; {problem.remedy}")
-    if not report.problems:
-        typer.echo("all of it belongs together")

@@ -37,10 +37,12 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_BUSY_TIMEOUT_S",
     "describe_url",
+    "empty_write_ahead_log",
     "make_engine",
     "make_migration_engine",
     "parse_url",
     "reading",
+    "snapshot",
     "sqlite_file",
     "stored_revision",
     "translated_errors",
@@ -318,6 +320,15 @@ def reading(engine: Engine) -> Iterator[Session]:
 
 
 @contextmanager
+def snapshot(engine: Engine) -> Iterator[Session]:
+    """As `reading`, in one transaction that sees one state, however much is written meanwhile."""
+    with reading(engine) as session:
+        if engine.dialect.name == "postgresql":
+            session.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+        yield session
+
+
+@contextmanager
 def writing(engine: Engine) -> Iterator[Session]:
     """A session in one transaction that writes: all of it, or nothing; its errors are ours.
 
@@ -326,3 +337,19 @@ def writing(engine: Engine) -> Iterator[Session]:
     """
     with translated_errors(str(engine.url)), Session(writer(engine)) as session, session.begin():
         yield session
+
+
+def empty_write_ahead_log(engine: Engine) -> None:
+    """After erasing: SQLite's log still holds the pages as they were; a reader may hold that up.
+
+    Raises:
+        RegistryUnavailableError: The database cannot be reached.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    with translated_errors(str(engine.url)):
+        raw = engine.raw_connection()
+        try:
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            raw.close()

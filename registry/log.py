@@ -1,17 +1,7 @@
-"""The append-only log: what a leaf says, and the digest that binds all leaves. Pure.
+"""What the leaves of the append-only log say. Pure.
 
 A leaf is canonical JSON of digests only. It may be published without giving away a record, and it
-can stay when a record must go. Its hash is the leaf hash of a Merkle log, so that the same leaves
-can stand under a tree head without being written again.
-
-The head is a hash chain::
-
-    head(0)     = SHA-256("")
-    head(n + 1) = SHA-256(0x02 || head(n) || leaf_hash(n))
-
-Whoever kept any head can tell later whether a leaf up to it was changed, removed or swapped.
-
-Source: RFC 9162 section 2.1.1 (hash of an empty list; 0x00 before a leaf, 0x01 before a node).
+stays when a record must go. The tree over all leaves is `registry.merkle`'s.
 """
 
 from __future__ import annotations
@@ -24,65 +14,44 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
     from provenance.types import (
         Embedding,
         ModelRef,
         Refusal,
+        RegistryEvent,
         RegistryRecord,
         SafetyReport,
         WatermarkInfo,
     )
 
 __all__ = [
-    "EMPTY_HEAD",
     "LeafKind",
     "commit_leaf",
-    "extend_head",
-    "hash_leaf",
+    "event_leaf",
     "manifest_leaf",
+    "read_asset_digest",
     "refusal_leaf",
-    "replay_heads",
 ]
 
 JsonValue: TypeAlias = "str | int | float | bool | dict[str, JsonValue] | None"
 
 LEAF_VERSION = 1
-_LEAF_PREFIX = b"\x00"
-_CHAIN_PREFIX = b"\x02"
-"""Neither a leaf (0x00) nor a tree node (0x01): no chain digest can pass for one of them."""
-
-EMPTY_HEAD = hashlib.sha256(b"").digest()
-"""Head of a log without leaves."""
 
 
 class LeafKind(StrEnum):
-    """What a leaf says happened."""
+    """What a leaf says happened; the later ones are those of `provenance.types.EventKind`."""
 
     COMMIT = "commit"
     REFUSAL = "refusal"
     MANIFEST_STORED = "manifest_stored"
     MANIFEST_DELETED = "manifest_deleted"
-
-
-def hash_leaf(data: bytes) -> bytes:
-    """32-byte leaf hash. Source: RFC 9162 section 2.1.1."""
-    return hashlib.sha256(_LEAF_PREFIX + data).digest()
-
-
-def extend_head(head: bytes, leaf_hash: bytes) -> bytes:
-    """32-byte head after one more leaf."""
-    return hashlib.sha256(_CHAIN_PREFIX + head + leaf_hash).digest()
-
-
-def replay_heads(leaves: Iterable[bytes]) -> Iterable[bytes]:
-    """The head after each of `leaves`, in order; `leaves` are leaf data, not hashes."""
-    head = EMPTY_HEAD
-    for data in leaves:
-        head = extend_head(head, hash_leaf(data))
-        yield head
+    REVOCATION = "revocation"
+    TAKE_DOWN = "take_down"
+    ERASURE = "erasure"
+    DELETION = "deletion"
 
 
 def commit_leaf(record: RegistryRecord) -> bytes:
@@ -128,6 +97,41 @@ def manifest_leaf(kind: LeafKind, *, manifest_id: str, store_sha256: str) -> byt
             "version": LEAF_VERSION,
         }
     )
+
+
+def event_leaf(event: RegistryEvent, *, entry_hash: bytes | None) -> bytes:
+    """The canonical leaf of what the operator did later.
+
+    Args:
+        event: What happened.
+        entry_hash: Hash of the leaf that it speaks of; None for keys and models. Not its place,
+            which is another one in a registry that imported it.
+    """
+    described: dict[str, JsonValue] = {
+        "created_at": _time(event.created_at),
+        "entry_hash": None if entry_hash is None else entry_hash.hex(),
+        "kind": event.kind,
+        "reason": event.reason,
+        "target": event.target,
+        "target_kind": event.target_kind,
+    }
+    return _canonical(
+        {
+            "event_sha256": _sha256(_canonical(described)),
+            "kind": LeafKind(event.kind),
+            "version": LEAF_VERSION,
+        }
+    )
+
+
+def read_asset_digest(data: bytes) -> str | None:
+    """The delivered file that a commit leaf names, by SHA-256; None of any other leaf."""
+    try:
+        leaf = json.loads(data)
+    except ValueError:
+        return None
+    digest = leaf.get("asset_sha256") if isinstance(leaf, dict) else None
+    return digest if isinstance(digest, str) else None
 
 
 def _canonical(document: JsonValue) -> bytes:

@@ -178,7 +178,7 @@ def _require_whole(connection: Connection, url: str) -> None:
     if lost is not None:
         raise RegistryUnavailableError(
             f"registry {describe_url(url)} was not migrated: a row of {lost[0]} points to a row of "
-            f"{lost[2]} that is not there; run countermark registry check with the version that "
+            f"{lost[2]} that is not there; run countermark audit with the version that "
             "wrote it, or restore it from a backup"
         )
 

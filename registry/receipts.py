@@ -1,8 +1,8 @@
 """Receipts of the resolution API: that a manifest stands in this repository's log. Pure.
 
 A receipt names the repository and the manifest, and anchors both in the append-only log: the leaf
-that was written when the manifest came, its place, and the chain's digest before and after it.
-Anyone can check the digests; only the repository can say that its log still reads so.
+that was written when the manifest came, its place, and the path from it to the root of the log's
+tree (RFC 9162). Anyone can check the path, and hold the root against a signed head of that size.
 
 Source: C2PA Soft Binding Resolution API 2.4.0, `manifestReceipt`.
 """
@@ -15,7 +15,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from registry.log import EMPTY_HEAD, extend_head, hash_leaf
+from registry.merkle import hash_leaf, verify_inclusion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ __all__ = ["RECEIPT_TYPE", "build_receipt", "check_receipt", "log_uri"]
 
 RECEIPT_TYPE = "org.c2pa.manifest-receipt"
 _CONTEXT = {"@vocab": "urn:countermark:receipt:1:"}
-_PROOF_TYPE = "hash-chain-1"
+_PROOF_TYPE = "rfc9162-inclusion-1"
 
 
 def log_uri(first_leaf_hash: bytes) -> str:
@@ -53,11 +53,11 @@ def build_receipt(
             "uri": anchor_uri,
             "proof": {
                 "type": _PROOF_TYPE,
-                "index": leaf.index,
+                "leafIndex": leaf.index,
+                "treeSize": leaf.size,
                 "leaf": base64.b64encode(leaf.data).decode("ascii"),
-                "leafHash": leaf.leaf_hash.hex(),
-                "previousHead": (leaf.previous_head or EMPTY_HEAD).hex(),
-                "head": leaf.head.hex(),
+                "path": [one.hex() for one in leaf.path],
+                "rootHash": leaf.root.hex(),
             },
         },
     }
@@ -70,7 +70,7 @@ def check_receipt(
     store_sha256: str,
     repository_uri: str,
     anchor_uri: str | None,
-    leaf: Leaf | None,
+    root: bytes | None,
 ) -> str | None:
     """What is wrong with a receipt; None when nothing is.
 
@@ -80,7 +80,7 @@ def check_receipt(
         store_sha256: Digest of that manifest's bytes here.
         repository_uri: Of this repository.
         anchor_uri: Of this log; None while it is empty.
-        leaf: At the place that the receipt names, if the log has one there.
+        root: Of this log at the size that the receipt names; None where it was never so long.
     """
     repository, anchor = receipt["repository"], receipt["anchor"]
     proof = anchor["proof"]
@@ -90,31 +90,30 @@ def check_receipt(
         return "it was given by another repository"
     if anchor["uri"] != anchor_uri:
         return "it is anchored in another log"
-    if leaf is None:
-        return "the log has no leaf at the place that it names"
+    size = receipt_size(receipt)
+    if root is None or size is None:
+        return "the log has no state of the size that it names"
     try:
         data = base64.b64decode(str(proof.get("leaf", "")), validate=True)
-        previous = bytes.fromhex(str(proof.get("previousHead", "")))
+        path = [bytes.fromhex(str(one)) for one in proof.get("path", ())]
+        index = int(proof.get("leafIndex", -1))
         says = json.loads(data).get("manifest_store_sha256")
-    except (binascii.Error, ValueError, AttributeError):
+    except (binascii.Error, ValueError, AttributeError, TypeError):
         return "its proof cannot be read"
     if says != store_sha256:
         return "its leaf is about other bytes than those that are stored"
-    leaf_hash = hash_leaf(data)
-    head = extend_head(previous, leaf_hash)
-    said = (proof.get("type"), proof.get("leafHash"), proof.get("head"))
-    if said != (_PROOF_TYPE, leaf_hash.hex(), head.hex()):
-        return "the digests of its proof do not follow from each other"
-    if (leaf.data, leaf.head) != (data, head):
-        return "the log says something else at the place that it names"
+    if (proof.get("type"), proof.get("rootHash")) != (_PROOF_TYPE, root.hex()):
+        return "the log has another root at the size that it names"
+    if not verify_inclusion(hash_leaf(data), index, size, path, root):
+        return "its path does not lead from its leaf to the log's root"
     return None
 
 
-def receipt_index(receipt: Mapping[str, Any]) -> int | None:
-    """The place in the log that a receipt names."""
-    index = receipt["anchor"]["proof"].get("index")
-    good = isinstance(index, int) and not isinstance(index, bool) and 0 <= index < 2**62
-    return index if good else None
+def receipt_size(receipt: Mapping[str, Any]) -> int | None:
+    """The size of the log that a receipt names."""
+    size = receipt["anchor"]["proof"].get("treeSize")
+    good = isinstance(size, int) and not isinstance(size, bool) and 0 < size < 2**62
+    return size if good else None
 
 
 def digest_store(store: bytes) -> str:

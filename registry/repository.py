@@ -18,6 +18,7 @@ from provenance.errors import InputError, NotAllowedError, RecordNotFoundError
 from provenance.types import SoftBinding
 from registry.engine import reading, writing
 from registry.log import LeafKind, manifest_leaf
+from registry.log_rows import append_leaf, log_size, prove_inclusion, read_root
 from registry.tables import LogLeafRow, RecordRow, StoredBindingRow, StoredManifestRow
 
 if TYPE_CHECKING:
@@ -57,21 +58,21 @@ class StoredManifest:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One leaf of the log, with the chain before and after it.
+    """One leaf of the log, with what proves that it stands there.
 
     Attributes:
         index: Its place.
         data: What it says: digests only.
-        leaf_hash: 32 bytes.
-        head: 32 bytes, after it.
-        previous_head: 32 bytes, before it; None for the first leaf.
+        size: Leaves of the log that the proof is about.
+        path: Hashes from the leaf to the root, 32 bytes each (RFC 9162 section 2.1.3).
+        root: Of the tree over these leaves, 32 bytes.
     """
 
     index: int
     data: bytes
-    leaf_hash: bytes
-    head: bytes
-    previous_head: bytes | None
+    size: int
+    path: tuple[bytes, ...]
+    root: bytes
 
 
 class _StoredMeanwhileError(Exception):
@@ -133,7 +134,7 @@ class ManifestRepository:
         with writing(self._engine) as session:
             _require_room(session, row.owner_key_id)
             # The log's lock is held from here on, so that nobody else stores meanwhile.
-            row.log_index = self._records.append_leaf(session, LeafKind.MANIFEST_STORED, data)
+            row.log_index, _ = append_leaf(session, LeafKind.MANIFEST_STORED, data)
             if session.get(StoredManifestRow, row.manifest_id) is not None:
                 raise _StoredMeanwhileError
             session.add(row)
@@ -152,7 +153,7 @@ class ManifestRepository:
             data = manifest_leaf(
                 LeafKind.MANIFEST_DELETED, manifest_id=manifest_id, store_sha256=row.store_sha256
             )
-            self._records.append_leaf(session, LeafKind.MANIFEST_DELETED, data)
+            append_leaf(session, LeafKind.MANIFEST_DELETED, data)
             session.delete(row)
 
     def bind(self, manifest_id: str, binding: SoftBinding, *, replace: bool = False) -> None:
@@ -263,10 +264,10 @@ class ManifestRepository:
                 )
             return None if index is None else _read_leaf(session, index)
 
-    def leaf_at(self, index: int) -> Leaf | None:
-        """The leaf at a place of the log."""
+    def root_of(self, size: int) -> bytes | None:
+        """Root of the tree over the first leaves; None while there are not so many."""
         with reading(self._engine) as session:
-            return _read_leaf(session, index)
+            return read_root(session, size) if 0 < size <= log_size(session) else None
 
     def first_leaf_hash(self) -> bytes | None:
         """What tells this log from every other; None while it is empty."""
@@ -278,9 +279,9 @@ def _read_leaf(session: Session, index: int) -> Leaf | None:
     row = session.get(LogLeafRow, index)
     if row is None:
         return None
-    before = None if index == 0 else session.get(LogLeafRow, index - 1)
-    head = None if before is None else before.head
-    return Leaf(row.index, row.data, row.leaf_hash, row.head, head)
+    size = log_size(session)
+    path, root = prove_inclusion(session, index, size), read_root(session, size)
+    return Leaf(index, row.data, size, path, root)
 
 
 def _require_room(session: Session, owner: str) -> None:

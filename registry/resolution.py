@@ -17,7 +17,7 @@ from provenance.fingerprint.similarity import AGREE_MAX_BITS, SEARCH_MAX_BITS
 from provenance.manifest.jumbf import active_manifest_store, split_store
 from provenance.manifest.reading import read_manifest
 from provenance.types import Credential, Integrity, Scope, SoftBinding, parse_record_id
-from registry.receipts import build_receipt, check_receipt, digest_store, log_uri, receipt_index
+from registry.receipts import build_receipt, check_receipt, digest_store, log_uri, receipt_size
 from registry.soft_bindings import (
     agreement,
     canonical_binding,
@@ -404,14 +404,14 @@ class ResolutionService:
             RecordNotFoundError: There is no such manifest.
         """
         store = self.read_store(manifest_id)
-        first, index = self.repository.first_leaf_hash(), receipt_index(receipt)
+        first, size = self.repository.first_leaf_hash(), receipt_size(receipt)
         problem = check_receipt(
             receipt,
             manifest_id=manifest_id,
             store_sha256=digest_store(store),
             repository_uri=repository_uri,
             anchor_uri=None if first is None else log_uri(first),
-            leaf=None if index is None else self.repository.leaf_at(index),
+            root=None if size is None else self.repository.root_of(size),
         )
         verified = {**receipt, "verified": problem is None}
         return verified if problem is None else {**verified, "error": problem}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pydantic.config import JsonDict
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Fingerprints,
         ModelRef,
         Refusal,
+        RegistryEvent,
         RegistryRecord,
         SafetyReport,
         WatermarkInfo,
@@ -129,6 +130,16 @@ class ManifestView(_View):
     time_stamped: bool
 
 
+class NoticeView(_View):
+    """What the operator said later of the record, its watermark key or its model."""
+
+    kind: str
+    target_kind: str
+    target: str
+    created_at: datetime
+    reason: str
+
+
 RECORD_EXAMPLE: JsonDict = {
     "record_id": "3f2a9c0d11e87b46",
     "kind": "generated",
@@ -160,6 +171,7 @@ RECORD_EXAMPLE: JsonDict = {
         "store_bytes": 18234,
         "time_stamped": False,
     },
+    "notices": [],
 }
 
 
@@ -182,6 +194,7 @@ class RecordView(_View):
     perceptual_hash: HashView | None
     embedding: EmbeddingView | None
     manifest: ManifestView
+    notices: list[NoticeView]
 
 
 class RefusalView(_View):
@@ -196,8 +209,8 @@ class RefusalView(_View):
     reason: str
 
 
-def record_view(record: RegistryRecord) -> RecordView:
-    """The public view of a record."""
+def record_view(record: RegistryRecord, notices: Sequence[RegistryEvent] = ()) -> RecordView:
+    """The public view of a record, with what was said of it later."""
     prints = record.fingerprints
     return RecordView(
         record_id=record.record_id,
@@ -217,6 +230,16 @@ def record_view(record: RegistryRecord) -> RecordView:
             store_bytes=len(record.manifest_store),
             time_stamped=record.time_stamped,
         ),
+        notices=[
+            NoticeView(
+                kind=one.kind.value,
+                target_kind=one.target_kind.value,
+                target=one.target,
+                created_at=one.created_at,
+                reason=one.reason,
+            )
+            for one in notices
+        ],
     )
 
 

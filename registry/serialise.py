@@ -11,6 +11,8 @@ from provenance.errors import InputError
 from provenance.types import (
     AssetInfo,
     Embedding,
+    EventKind,
+    EventTarget,
     Fingerprints,
     MediaType,
     ModelRef,
@@ -18,12 +20,19 @@ from provenance.types import (
     RecordId,
     RecordKind,
     Refusal,
+    RegistryEvent,
     RegistryRecord,
     SafetyPolicy,
     SafetyReport,
     WatermarkInfo,
 )
-from registry.tables import EmbeddingRow, PerceptualHashRow, RecordRow, RefusalRow
+from registry.tables import (
+    EmbeddingRow,
+    PerceptualHashRow,
+    RecordRow,
+    RefusalRow,
+    RegistryEventRow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +40,10 @@ if TYPE_CHECKING:
     from provenance.types import Parameters
 
 __all__ = [
+    "event_to_row",
     "record_to_row",
     "refusal_to_row",
+    "row_to_event",
     "row_to_record",
     "row_to_refusal",
 ]
@@ -269,3 +280,36 @@ def _embedding_of(row: EmbeddingRow | None) -> Embedding | None:
         return None
     stored = np.frombuffer(row.vector, dtype=VECTOR_DTYPE)
     return Embedding(space_id=row.space_id, vector=stored.astype(np.float32))
+
+
+# -- events ------------------------------------------------------------------------------------
+
+
+def event_to_row(
+    event: RegistryEvent, *, log_index: int, entry_index: int | None
+) -> RegistryEventRow:
+    """The row of an event."""
+    return RegistryEventRow(
+        log_index=log_index,
+        kind=event.kind.value,
+        target_kind=event.target_kind.value,
+        target=event.target,
+        entry_index=entry_index,
+        created_at=event.created_at,
+        reason=event.reason,
+    )
+
+
+def row_to_event(row: RegistryEventRow) -> RegistryEvent:
+    """The event of a row.
+
+    Raises:
+        ValueError: The row names a kind that there is not.
+    """
+    return RegistryEvent(
+        kind=EventKind(row.kind),
+        target_kind=EventTarget(row.target_kind),
+        target=row.target,
+        created_at=row.created_at,
+        reason=row.reason,
+    )

@@ -10,21 +10,23 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from provenance.errors import (
     InputError,
     PayloadConflictError,
+    RecordGoneError,
     RecordNotFoundError,
     RegistryError,
     RegistryUnavailableError,
 )
-from provenance.types import LogHead, RecordId, Reservation, SealedInputs
+from provenance.types import RecordId, Reservation, SealedInputs
 from registry.engine import (
     DEFAULT_BUSY_TIMEOUT_S,
     describe_url,
+    empty_write_ahead_log,
     make_engine,
     reading,
     stored_revision,
@@ -32,17 +34,18 @@ from registry.engine import (
     writer,
     writing,
 )
+from registry.events import find_erasure, find_notices, find_take_down
 from registry.index.cache import HashCache
 from registry.index.exact import best_distances
 from registry.index.hash_chunks import MAX_DISTANCE_BITS, add_chunks, find_candidates
 from registry.index.vectors import SqlVectorIndex
-from registry.log import EMPTY_HEAD, LeafKind, commit_leaf, extend_head, hash_leaf, refusal_leaf
+from registry.log import LeafKind, commit_leaf, refusal_leaf
+from registry.log_rows import append_leaf, read_head
 from registry.retry import retried
 from registry.serialise import record_to_row, refusal_to_row, row_to_record, row_to_refusal
 from registry.tables import (
     HEAD_REVISION,
     KeptInputsRow,
-    LogLeafRow,
     RecordRow,
     RefusalRow,
     ReservationRow,
@@ -60,8 +63,10 @@ if TYPE_CHECKING:
         Embedding,
         EmbeddingNeighbour,
         HashNeighbour,
+        LogHead,
         PerceptualHash,
         Refusal,
+        RegistryEvent,
         RegistryRecord,
     )
 
@@ -270,7 +275,7 @@ class SqlRecordStore:
         data = commit_leaf(record)
         with writing(self._engine) as session:
             self._use_reservation(session, record.record_id, ReservationState.COMMITTED)
-            index, head = self._append_leaf(session, LeafKind.COMMIT, data)
+            index, head = append_leaf(session, LeafKind.COMMIT, data)
             for part in (row, row.perceptual_hash, row.embedding):
                 if part is not None:
                     part.log_index = index
@@ -307,19 +312,8 @@ class SqlRecordStore:
                 .returning(KeptInputsRow.record_id)
             )
         if erased is not None:
-            self._empty_write_ahead_log()
+            empty_write_ahead_log(self._engine)
         return erased is not None
-
-    def _empty_write_ahead_log(self) -> None:
-        """SQLite's log still holds the pages as they were; a reader may hold that up."""
-        if self._engine.dialect.name != "sqlite":
-            return
-        with translated_errors(self._url):
-            raw = self._engine.raw_connection()
-            try:
-                raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            finally:
-                raw.close()
 
     @retried
     def refuse(self, refusal: Refusal) -> LogHead:
@@ -334,27 +328,9 @@ class SqlRecordStore:
         data = refusal_leaf(refusal)
         with writing(self._engine) as session:
             self._use_reservation(session, refusal.record_id, ReservationState.REFUSED)
-            row.log_index, head = self._append_leaf(session, LeafKind.REFUSAL, data)
+            row.log_index, head = append_leaf(session, LeafKind.REFUSAL, data)
             session.add(row)
         return head
-
-    def append_leaf(self, session: Session, kind: LeafKind, data: bytes) -> int:
-        """Appends a leaf in a transaction of `registry.engine.writing`; answers its place."""
-        return self._append_leaf(session, kind, data)[0]
-
-    def _append_leaf(self, session: Session, kind: LeafKind, data: bytes) -> tuple[int, LogHead]:
-        if self._engine.dialect.name == "postgresql":
-            # One writer of the log at a time, as SQLite has anyway; readers are not stopped.
-            session.execute(text("LOCK TABLE log_leaves IN EXCLUSIVE MODE"))
-        last = session.scalar(_last_leaf())
-        index = 0 if last is None else last.index + 1
-        leaf_hash = hash_leaf(data)
-        head = extend_head(EMPTY_HEAD if last is None else last.head, leaf_hash)
-        session.add(
-            LogLeafRow(index=index, kind=kind.value, data=data, leaf_hash=leaf_hash, head=head)
-        )
-        session.flush()
-        return index, LogHead(size=index + 1, digest=head.hex())
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -362,16 +338,31 @@ class SqlRecordStore:
         """The record.
 
         Raises:
+            RecordGoneError: It was erased.
             RecordNotFoundError: There is none.
             RegistryUnavailableError: The database cannot be reached.
         """
         found = self._first(select(RecordRow).where(RecordRow.record_id == record_id))
         if found is None:
+            with reading(self._engine) as session:
+                erasure = find_erasure(session, record_id)
+            if erasure is not None:
+                raise RecordGoneError(erasure.describe())
             raise RecordNotFoundError(
                 f"no record {record_id} in this registry: the picture may be another service's, "
                 "or was not delivered; check the id"
             )
         return found
+
+    def notices(self, record: RegistryRecord) -> Sequence[RegistryEvent]:
+        """What the operator said later of the record, its watermark key or its model, in order."""
+        with reading(self._engine) as session:
+            return find_notices(session, record)
+
+    def find_take_down(self, sha256: str) -> RegistryEvent | None:
+        """Why the file with this SHA-256 is no longer handed out; None when it is."""
+        with reading(self._engine) as session:
+            return find_take_down(session, sha256)
 
     def kept_inputs(self, record_id: RecordId) -> SealedInputs | None:
         """What the record's picture was made from; None when it is not kept, or was erased.
@@ -468,10 +459,7 @@ class SqlRecordStore:
     def log_head(self) -> LogHead:
         """State of the log."""
         with reading(self._engine) as session:
-            last = session.scalar(_last_leaf())
-            if last is None:
-                return LogHead(size=0, digest=EMPTY_HEAD.hex())
-            return LogHead(size=last.index + 1, digest=last.head.hex())
+            return read_head(session)
 
     def _oldest(self, statement: Select[RecordRow]) -> RegistryRecord | None:
         return self._first(statement.order_by(RecordRow.log_index).limit(1))
@@ -480,10 +468,6 @@ class SqlRecordStore:
         with reading(self._engine) as session:
             row = session.scalar(statement)
             return None if row is None else row_to_record(row)
-
-
-def _last_leaf() -> Select[LogLeafRow]:
-    return select(LogLeafRow).order_by(LogLeafRow.index.desc()).limit(1)
 
 
 def _require_limit(limit: int) -> None:

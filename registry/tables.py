@@ -1,8 +1,9 @@
 """The registry's tables, as SQLAlchemy 2 typed mappings.
 
 Every type here means the same on SQLite and on PostgreSQL. What the log vouches for (records,
-refusals and their parts) is added, never changed, and neither secret nor personal; of a
-reservation only the state changes. Jobs are work in progress: they change, they hold what a person
+refusals and their parts) is added, never changed, and neither secret nor personal; erasing takes it
+out whole, with an event in the log that says so (docs/adr/0022). Of a reservation only the state
+changes. Jobs are work in progress: they change, they hold what a person
 asked for until they end, and they are forgotten (docs/adr/0012). Kept inputs are encrypted, and
 deleted when somebody asks for it (docs/adr/0011). API
 keys change too, and hold no secret: only its digest.
@@ -56,11 +57,13 @@ __all__ = [
     "PictureState",
     "RecordRow",
     "RefusalRow",
+    "RegistryEventRow",
     "ReservationRow",
     "ReservationState",
     "StoredBindingRow",
     "StoredManifestRow",
     "ThumbnailRow",
+    "TreeHeadRow",
     "UtcDateTime",
 ]
 
@@ -145,14 +148,15 @@ class ReservationRow(Base):
 
 
 class LogLeafRow(Base):
-    """One leaf of the append-only log; see `registry.log` for what the digests bind.
+    """One leaf of the append-only log; see `registry.log` and `registry.merkle`.
 
     Attributes:
         index: 0, 1, 2 ... without a gap.
         kind: A `registry.log.LeafKind`.
         data: The canonical leaf, digests only: it may be published, and outlives its record.
         leaf_hash: SHA-256(0x00 || data), 32 bytes.
-        head: Chain digest over all leaves so far, this one included, 32 bytes.
+        subtrees: Hashes of the subtrees above level 0 that this leaf completes, lowest first, 32
+            bytes each. So a proof reads a few rows, not all.
     """
 
     __tablename__ = "log_leaves"
@@ -161,7 +165,49 @@ class LogLeafRow(Base):
     kind: Mapped[str] = mapped_column(String(32))
     data: Mapped[bytes] = mapped_column(LargeBinary)
     leaf_hash: Mapped[bytes] = mapped_column(LargeBinary)
-    head: Mapped[bytes] = mapped_column(LargeBinary)
+    subtrees: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class TreeHeadRow(Base):
+    """A signed head of the log; see `registry.log_proofs`.
+
+    Attributes:
+        timestamp_ms: When it was signed, milliseconds since 1970 (UTC).
+        size: Number of leaves.
+        root: Root of the tree over them, 32 bytes.
+        log_id: SHA-256 of the public key, 64 hex digits.
+        signature: Ed25519, 64 bytes.
+    """
+
+    __tablename__ = "tree_heads"
+
+    timestamp_ms: Mapped[int] = mapped_column(LogIndex, primary_key=True, autoincrement=False)
+    size: Mapped[int] = mapped_column(LogIndex)
+    root: Mapped[bytes] = mapped_column(LargeBinary)
+    log_id: Mapped[str] = mapped_column(String(SHA256_HEX_CHARACTERS))
+    signature: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class RegistryEventRow(Base):
+    """What the operator did later: all fields of `provenance.types.RegistryEvent`.
+
+    Attributes:
+        log_index: Its leaf.
+        entry_index: The leaf of the record or refusal that it speaks of; it outlives its row.
+    """
+
+    __tablename__ = "registry_events"
+    __table_args__ = (Index("ix_registry_events_target", "target_kind", "target"),)
+
+    log_index: Mapped[int] = mapped_column(
+        LogIndex, ForeignKey("log_leaves.index"), primary_key=True, autoincrement=False
+    )
+    kind: Mapped[str] = mapped_column(String(16), index=True)
+    target_kind: Mapped[str] = mapped_column(String(16))
+    target: Mapped[str] = mapped_column(Text)
+    entry_index: Mapped[int | None] = mapped_column(LogIndex, ForeignKey("log_leaves.index"))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    reason: Mapped[str] = mapped_column(Text)
 
 
 class RecordRow(Base):

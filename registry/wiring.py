@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from provenance.errors import ConfigError
 from registry.api_keys import LateApiKeyStore, SqlApiKeyStore
-from registry.assets import LocalAssetStore
+from registry.assets import DeliveringAssets, LocalAssetStore
 from registry.engine import make_engine, sqlite_file, stored_revision
 from registry.index.vectors import SqlVectorIndex
 from registry.kept_inputs import InputVault, open_vault
+from registry.signed_log import SignedLog, open_log_keys
 from registry.store import SqlRecordStore, open_store
 from registry.tables import HEAD_REVISION
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from provenance.config import Settings
     from provenance.interfaces import ApiKeyStore, VectorIndex
+    from registry.assets import ManagedAssets
     from registry.content import ContentReader
     from registry.resolution import ResolutionService, StoreRights
     from registry.resolution_api import ResolutionTerms
@@ -31,10 +33,12 @@ __all__ = [
     "open_api_keys",
     "open_asset_store",
     "open_content_reader",
+    "open_delivery",
     "open_gate_keys",
     "open_input_vault",
     "open_registry",
     "open_resolution",
+    "open_signed_log",
     "open_terms",
 ]
 
@@ -68,9 +72,33 @@ def _index_opener(settings: Settings) -> Callable[[Engine, str], VectorIndex]:
     return partial(SqlVectorIndex, folder=settings.index_folder)
 
 
-def open_asset_store(settings: Settings) -> LocalAssetStore:
-    """The folder of delivered bytes of a deployment."""
+def open_asset_store(settings: Settings) -> ManagedAssets:
+    """The delivered bytes of a deployment, for its operator: taken down or not.
+
+    Raises:
+        BackendUnavailableError: The library of the store's protocol is not installed.
+        ConfigError: ``registry.assets_url`` is no address.
+    """
+    if settings.registry.assets_url:
+        from registry.assets_remote import open_remote_assets
+
+        return open_remote_assets(settings.registry.assets_url)
     return LocalAssetStore(settings.assets_folder)
+
+
+def open_delivery(settings: Settings, store: SqlRecordStore) -> DeliveringAssets:
+    """The delivered bytes as everybody else gets them. Raises as `open_asset_store`."""
+    return DeliveringAssets(open_asset_store(settings), store.find_take_down)
+
+
+def open_signed_log(settings: Settings, store: SqlRecordStore) -> SignedLog:
+    """The log of a deployment with the keys that sign it; makes its key on first use.
+
+    Raises:
+        ConfigError: The key file is unusable.
+        DeliveryError: It cannot be written.
+    """
+    return SignedLog(store.engine, open_log_keys(settings.log_key_file))
 
 
 def open_input_vault(settings: Settings) -> InputVault:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from provenance.fingerprint.similarity import SEARCH_MAX_BITS, can_search
 from provenance.manifest.attestation import read_attested
 from provenance.types import (
+    EventKind,
+    EventTarget,
     Finding,
     MatchBasis,
     MatchTier,
@@ -31,7 +33,14 @@ if TYPE_CHECKING:
     from provenance.types import Candidate, Evidence, RegistryRecord
     from registry.likeness import RecordMatch
 
-__all__ = ["MAX_SIMILAR", "RegistrySource", "add_claim", "build_source", "describe_match"]
+__all__ = [
+    "MAX_SIMILAR",
+    "RegistrySource",
+    "add_claim",
+    "build_source",
+    "describe_match",
+    "with_notices",
+]
 
 MAX_SIMILAR = 3
 """Neighbours shown; more would bury the answer, and none of them decides."""
@@ -77,7 +86,7 @@ class RegistrySource:
         if hasher is not None and (query is None or not can_search(query)):
             return [_abstain("it is too plain or too small to be compared by its looks")]
         near = LikenessSearch(store, hasher, options=self._options).look(candidate.raster)
-        return [describe_match(one) for one in near] or [
+        return [with_notices(describe_match(one), one.record, store) for one in near] or [
             RegistryEvidence(
                 Finding.ABSENT, "No record of this registry matches this picture as a whole."
             )
@@ -161,6 +170,7 @@ def _find_exact(candidate: Candidate, store: RecordStore) -> RegistryEvidence | 
     record = store.find_by_file_hash(candidate.sha256)
     if record is not None:
         return _hit(
+            store,
             record,
             MatchBasis.FILE_HASH,
             MatchTier.EXACT,
@@ -174,6 +184,7 @@ def _find_exact(candidate: Candidate, store: RecordStore) -> RegistryEvidence | 
     if record.fingerprints.perceptual_hash is None:
         # A plain surface: anybody's empty picture of this size and colour has these pixels.
         return _hit(
+            store,
             record,
             MatchBasis.PIXEL_HASH,
             MatchTier.UNCONFIRMED,
@@ -181,6 +192,7 @@ def _find_exact(candidate: Candidate, store: RecordStore) -> RegistryEvidence | 
             "that to mean much.",
         )
     return _hit(
+        store,
         record,
         MatchBasis.PIXEL_HASH,
         MatchTier.EXACT,
@@ -189,10 +201,34 @@ def _find_exact(candidate: Candidate, store: RecordStore) -> RegistryEvidence | 
 
 
 def _hit(
-    record: RegistryRecord, basis: MatchBasis, tier: MatchTier, reason: str
+    store: RecordStore, record: RegistryRecord, basis: MatchBasis, tier: MatchTier, reason: str
 ) -> RegistryEvidence:
     evidence = RegistryEvidence(Finding.PRESENT, reason, basis, tier, record.record_id, record.kind)
-    return add_claim(evidence, record)
+    return with_notices(add_claim(evidence, record), record, store)
+
+
+def with_notices(
+    evidence: RegistryEvidence, record: RegistryRecord, store: RecordStore
+) -> RegistryEvidence:
+    """`evidence` with what the operator said later of the record.
+
+    A revoked record proves nothing any more, nor does a mark under a revoked key. A model that was
+    withdrawn changes nothing about who made the picture: it is told, and that is all.
+    """
+    about_mark = evidence.basis is MatchBasis.WATERMARK
+    told = [
+        one
+        for one in store.notices(record)
+        if one.kind is not EventKind.DELETION
+        and (about_mark or one.target_kind is not EventTarget.KEY)
+    ]
+    if not told:
+        return evidence
+    revoked = any(
+        one.kind is EventKind.REVOCATION and one.target_kind is not EventTarget.MODEL
+        for one in told
+    )
+    return replace(evidence, revoked=revoked, notice=" ".join(one.describe() for one in told))
 
 
 def add_claim(evidence: RegistryEvidence, record: RegistryRecord) -> RegistryEvidence:

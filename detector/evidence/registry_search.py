@@ -9,7 +9,7 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from detector.evidence.registry import MAX_SIMILAR, describe_match
+from detector.evidence.registry import MAX_SIMILAR, describe_match, with_notices
 from provenance.fingerprint.keypoints import INSTALL_HINT
 from provenance.types import Finding, RegistryEvidence
 from registry.likeness import LikenessSearch, SearchOptions
@@ -64,7 +64,10 @@ class RegistrySearchSource:
         store = self._store()
         if store is None or candidate.raster is None:
             return []  # the source "registry" has said so
-        found = [describe_match(one) for one in self._open(store).search(candidate.raster)]
+        found = [
+            with_notices(describe_match(one), one.record, store)
+            for one in self._open(store).search(candidate.raster)
+        ]
         if not found and self._verifier() is None and store.count():
             return [
                 RegistryEvidence(

@@ -495,6 +495,11 @@ class RecordStoreTests:
 
     # -- finding -----------------------------------------------------------------------------
 
+    def test_a_record_of_which_nothing_was_said_later_has_no_notices(
+        self, store: RecordStore
+    ) -> None:
+        assert list(store.notices(self.commit_new(store))) == []
+
     def test_get_names_the_id_that_is_not_there(self, store: RecordStore) -> None:
         reserved = store.reserve().record_id
         for record_id in (reserved, RecordId("a" * 16)):

@@ -25,6 +25,7 @@ from provenance.types import (
     LogHead,
     RecordId,
     Reservation,
+    notice_targets,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         Parameters,
         PerceptualHash,
         Refusal,
+        RegistryEvent,
         RegistryRecord,
         SealedInputs,
     )
@@ -75,6 +77,7 @@ class MemoryRecordStore:
         self.records: dict[RecordId, RegistryRecord] = {}
         self.refusals: dict[RecordId, Refusal] = {}
         self.inputs: dict[RecordId, SealedInputs] = {}
+        self.events: list[RegistryEvent] = []
         self._head = LogHead(size=0, digest=hashlib.sha256(b"").hexdigest())
 
     def reserve(self) -> Reservation:
@@ -133,6 +136,11 @@ class MemoryRecordStore:
             return self.records[record_id]
         except KeyError as error:
             raise RecordNotFoundError(f"no record {record_id} in this registry") from error
+
+    def notices(self, record: RegistryRecord) -> Sequence[RegistryEvent]:
+        """What was put into `events` of the record, its watermark key or its model."""
+        targets = set(notice_targets(record))
+        return [event for event in self.events if (event.target_kind, event.target) in targets]
 
     def find_by_file_hash(self, sha256: str) -> RegistryRecord | None:
         """The oldest record of exactly these bytes."""

@@ -86,12 +86,16 @@ from provenance.types.records import (
     AssetInfo,
     Delivery,
     EmbeddingNeighbour,
+    EventKind,
+    EventTarget,
     HashNeighbour,
     LogHead,
     RecordKind,
     Refusal,
+    RegistryEvent,
     RegistryRecord,
     SealedInputs,
+    notice_targets,
 )
 from provenance.types.safety import SafetyPolicy, SafetyReport
 from provenance.types.spaces import EmbeddingSpace, SpaceKind
@@ -119,6 +123,8 @@ __all__ = [
     "EmbeddingNeighbour",
     "EmbeddingSpace",
     "EncodedImage",
+    "EventKind",
+    "EventTarget",
     "Evidence",
     "FilterAction",
     "FilterDecision",
@@ -154,6 +160,7 @@ __all__ = [
     "RecordId",
     "RecordKind",
     "Refusal",
+    "RegistryEvent",
     "RegistryEvidence",
     "RegistryRecord",
     "RenderDefaults",
@@ -183,5 +190,6 @@ __all__ = [
     "WatermarkInfo",
     "WatermarkPayload",
     "can_batch",
+    "notice_targets",
     "parse_record_id",
 ]

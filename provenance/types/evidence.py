@@ -252,7 +252,9 @@ class RegistryEvidence:
         inliers: Keypoints that one movement carries from the record's picture onto this one.
         agreement: Share of blocks that show the same once laid over each other, 0..1.
         view: Part of the picture that was compared, ``whole`` or e.g. ``top left``.
-        revoked: Whether the record was revoked.
+        revoked: Whether the record was revoked, or the key of the mark that named it.
+        notice: What the operator said of the record later, and why: revoked, taken down, its model
+            withdrawn; None when nothing.
     """
 
     finding: Finding
@@ -269,6 +271,7 @@ class RegistryEvidence:
     agreement: float | None = None
     view: str | None = None
     revoked: bool = False
+    notice: str | None = None
     source: Literal["registry"] = "registry"
 
 

@@ -28,12 +28,16 @@ __all__ = [
     "AssetInfo",
     "Delivery",
     "EmbeddingNeighbour",
+    "EventKind",
+    "EventTarget",
     "HashNeighbour",
     "LogHead",
     "RecordKind",
     "Refusal",
+    "RegistryEvent",
     "RegistryRecord",
     "SealedInputs",
+    "notice_targets",
 ]
 
 
@@ -143,6 +147,80 @@ class Refusal:
         object.__setattr__(self, "parameters", frozen_parameters(self.parameters))
 
 
+class EventKind(StrEnum):
+    """What the operator did to something registered, later.
+
+    REVOCATION: takes back what the registry said of it. TAKE_DOWN: its file is no longer handed
+    out. ERASURE: record or refusal is gone, its id stays used. DELETION: its file's time was up.
+    """
+
+    REVOCATION = "revocation"
+    TAKE_DOWN = "take_down"
+    ERASURE = "erasure"
+    DELETION = "deletion"
+
+
+class EventTarget(StrEnum):
+    """What an event speaks of: one record (or refusal), a watermark key, a model."""
+
+    RECORD = "record"
+    KEY = "key"
+    MODEL = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryEvent:
+    """An entry about another one; never changed, and never taken back.
+
+    Attributes:
+        kind: What was done.
+        target_kind: What `target` is.
+        target: A record id; a watermark's key id; a model's weights digest, or its name.
+        created_at: UTC.
+        reason: One sentence, shown to whoever asks; nothing that names a person.
+    """
+
+    kind: EventKind
+    target_kind: EventTarget
+    target: str
+    created_at: datetime
+    reason: str
+
+    def __post_init__(self) -> None:
+        require(bool(self.target), "an event needs a target")
+        require_utc("event created_at", self.created_at)
+
+    def describe(self) -> str:
+        """One sentence for the answer to whoever asks of the picture."""
+        done = {
+            EventKind.REVOCATION: "revoked",
+            EventKind.TAKE_DOWN: "took down the file of",
+            EventKind.ERASURE: "erased",
+            EventKind.DELETION: "no longer keeps the file of",
+        }[self.kind]
+        what = {
+            EventTarget.RECORD: f"record {self.target}",
+            EventTarget.KEY: f"watermark key {self.target}",
+            EventTarget.MODEL: f"model {self.target}",
+        }[self.target_kind]
+        return f"The operator {done} {what} on {self.created_at:%Y-%m-%d}: {self.reason}"
+
+
+def notice_targets(record: RegistryRecord) -> tuple[tuple[EventTarget, str], ...]:
+    """What an event may name so that it speaks of this record.
+
+    A model goes by its weights' digest, by its name, or by ``name@revision``.
+    """
+    found = [(EventTarget.RECORD, str(record.record_id))]
+    if record.watermark is not None:
+        found.append((EventTarget.KEY, record.watermark.key_id))
+    if record.model is not None:
+        model = record.model
+        names = (model.weights_sha256, model.name, f"{model.name}@{model.revision}")
+        found += [(EventTarget.MODEL, one) for one in names]
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Delivery:
     """What the write path answers (W9): signed bytes and the record that stands behind them."""
@@ -153,7 +231,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class LogHead:
-    """State of the append-only log: number of leaves and the digest that binds them all."""
+    """State of the append-only log: number of leaves, and the root of the tree over them."""
 
     size: int
     digest: str

@@ -72,8 +72,7 @@ def hash_block(algorithm: str, ids: Sequence[str], hashes: Sequence[bytes]) -> H
     """
     if any(len(value) != HASH_BYTES for value in hashes):
         raise RegistryError(
-            f"a stored {algorithm} hash is not {HASH_BYTES} bytes long; "
-            "run: countermark registry check"
+            f"a stored {algorithm} hash is not {HASH_BYTES} bytes long; run: countermark audit"
         )
     values = np.frombuffer(b"".join(hashes), dtype=np.uint64).reshape(-1, HASH_WORDS)
     return HashBlock(np.array(ids, dtype="S16"), values)

@@ -275,7 +275,7 @@ def decode_vectors(space_id: str, raw: Sequence[bytes], *, dim: int = 0) -> Floa
     lengths = {len(value) for value in raw} | ({4 * dim} if dim else set())
     if len(lengths) != 1 or lengths == {0}:
         raise RegistryError(
-            f"stored vectors of space {space_id} differ in length; run: countermark registry check"
+            f"stored vectors of space {space_id} differ in length; run: countermark audit"
         )
     values = np.frombuffer(b"".join(raw), dtype="<f4").reshape(len(raw), -1)
     return values.astype(np.float32, copy=False)

@@ -27,7 +27,8 @@ from provenance.testing.stores import (
     counting_bytes,
 )
 from provenance.testing.twins_registry import MemoryAssetStore, MemoryRecordStore
-from registry.assets import LocalAssetStore
+from registry.assets import DeliveringAssets, LocalAssetStore
+from registry.assets_remote import open_remote_assets
 from registry.engine import make_engine
 from registry.migrate import upgrade
 from registry.store import SqlRecordStore, open_store
@@ -77,6 +78,26 @@ class TestLocalAssetStore(AssetStoreTests):
     @pytest.fixture
     def asset_store(self, tmp_path):
         return LocalAssetStore(tmp_path / "assets")
+
+
+class TestDeliveringAssets(AssetStoreTests):
+    @pytest.fixture
+    def asset_store(self, tmp_path):
+        return DeliveringAssets(LocalAssetStore(tmp_path / "assets"), lambda _sha256: None)
+
+
+class TestMemoryUrlAssetStore(AssetStoreTests):
+    @pytest.fixture
+    def asset_store(self, tmp_path):
+        pytest.importorskip("fsspec", reason="the extra countermark[storage] is not installed")
+        return open_remote_assets(f"memory://{tmp_path}")
+
+
+class TestFileUrlAssetStore(AssetStoreTests):
+    @pytest.fixture
+    def asset_store(self, tmp_path):
+        pytest.importorskip("fsspec", reason="the extra countermark[storage] is not installed")
+        return open_remote_assets((tmp_path / "assets").as_uri())
 
 
 directions = st.tuples(*[st.integers(-3, 3)] * 3).filter(any)

@@ -138,12 +138,11 @@ def test_a_changed_leaf_is_found_in_the_log_and_against_its_record(registry, tmp
     )
     assert found == [
         "log leaf 0 does not have its stored hash",
-        "the log's chain breaks at leaf 0",
         f"record {FIRST} does not say what log leaf 0 says it said",
     ]
 
 
-def test_a_leaf_whose_hash_was_changed_along_still_breaks_the_chain(registry, tmp_path):
+def test_a_leaf_whose_hash_was_changed_along_still_breaks_the_tree(registry, tmp_path):
     # SHA-256 of 00 7b 7d: the leaf hash of the new data, as a careful forger would store it.
     import hashlib
 
@@ -153,14 +152,13 @@ def test_a_leaf_whose_hash_was_changed_along_still_breaks_the_chain(registry, tm
         tmp_path,
         f"""UPDATE log_leaves SET data = x'7b7d', leaf_hash = x'{forged}' WHERE "index" = 1""",
     )
-    assert "the log's chain breaks at leaf 1" in found
+    assert "the log's tree breaks at leaf 1" in found
 
 
 def test_a_missing_leaf_is_found(registry, tmp_path):
     found = problems_after(registry, tmp_path, """DELETE FROM log_leaves WHERE "index" = 1""")
     assert found == [
         "log leaves 1 to 1 are missing",
-        "the log's chain breaks at leaf 2",
         f"record {SECOND} has no leaf in the log",
     ]
 
@@ -173,7 +171,7 @@ def test_leaves_that_changed_places_are_found(registry, tmp_path):
         """UPDATE log_leaves SET "index" = 0 WHERE "index" = 1""",
         """UPDATE log_leaves SET "index" = 1 WHERE "index" = 99""",
     )
-    assert "the log's chain breaks at leaf 0" in found
+    assert "the log's tree breaks at leaf 0" in found
     assert f"record {FIRST} does not say what log leaf 0 says it said" in found
 
 

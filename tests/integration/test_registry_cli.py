@@ -112,30 +112,10 @@ def test_upgrade_says_where_the_registry_is(run, home):
     }
 
 
-def test_check_ends_well_on_a_registry_in_order(run, filled):
-    answer = run("check", "--json")
-    report = json.loads(answer.stdout)
-    assert answer.returncode == 0
-    assert (report["ok"], report["records"], report["refusals"]) == (True, 2, 1)
-    assert report["log"]["size"] == 3
-
-
-def test_check_ends_with_an_environment_error_on_a_changed_record(run, filled, home):
-    store = open_registry(load_settings(environ={}, home=home))
-    with store.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE records SET width_px = 1 WHERE log_index = 0")
-    store.close()
-    plain, as_json = run("check"), run("check", "--json")
-    assert (plain.returncode, as_json.returncode) == (4, 4)
-    assert "PROBLEM record 0101010101010101" in plain.stdout
-    (problem,) = json.loads(as_json.stdout)["problems"]
-    assert "log leaf 0" in problem["what"]
-
-
 def test_commands_name_a_file_that_is_no_database(run, home):
     home.mkdir()
     (home / "registry.sqlite3").write_text("not a database at all\n" * 9)
-    for command in ("list", "check", "upgrade"):
+    for command in ("list", "events", "upgrade"):
         answer = run(command)
         assert (answer.returncode, answer.stdout) == (4, "")
         assert "is no SQLite database" in answer.stderr

@@ -244,7 +244,7 @@ def test_threads_that_search_at_once_see_every_row(filled, vectors):
 def test_vectors_of_two_lengths_in_a_space_are_told(engine, vectors):
     add_records(engine, vectors[:3])
     add_records(engine, unit_vectors(3, 64, seed=2))
-    with pytest.raises(RegistryError, match=r"space/1 differ in length.*registry check"):
+    with pytest.raises(RegistryError, match=r"space/1 differ in length.*countermark audit"):
         SqlVectorIndex(engine, SPACE).refresh()
 
 

@@ -1,4 +1,4 @@
-"""The log's leaves and heads, against digests computed by hand."""
+"""The log's leaves, against digests computed by hand."""
 
 from __future__ import annotations
 
@@ -17,54 +17,23 @@ from provenance.testing.stores import (
     build_record,
     build_refusal,
 )
-from provenance.types import Fingerprints, ModelRef, RecordId, RecordKind, SafetyPolicy
-from registry.log import (
-    EMPTY_HEAD,
-    commit_leaf,
-    extend_head,
-    hash_leaf,
-    refusal_leaf,
-    replay_heads,
+from provenance.types import (
+    EventKind,
+    EventTarget,
+    Fingerprints,
+    ModelRef,
+    RecordId,
+    RecordKind,
+    RegistryEvent,
+    SafetyPolicy,
 )
+from registry.log import commit_leaf, event_leaf, read_asset_digest, refusal_leaf
 
 RECORD = build_record(
     RecordId("00000000000000ff"), perceptual_hash=build_hash(5), embedding=build_embedding(1, 2)
 )
 PINNED_COMMIT = "9144e91db3172d504ba89197c50600df7053210126f78a6bfa934c05a1f37788"
 PINNED_REFUSAL = "29138810160e77a8f084807cf6b9cc20d8c7fbedc36c36bf5fe4200db9d8b947"
-
-
-def test_empty_head_is_the_hash_of_nothing():
-    # RFC 9162 section 2.1.1: the hash of an empty list is the hash of an empty string.
-    assert EMPTY_HEAD.hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-
-
-def test_hash_leaf_agrees_with_the_published_test_vectors():
-    # Leaves of the Certificate Transparency reference Merkle tree tests: "" and 00.
-    assert hash_leaf(b"").hex() == (
-        "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
-    )
-    assert hash_leaf(b"\x00").hex() == (
-        "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7"
-    )
-
-
-def test_extend_head_hashes_a_prefix_of_its_own_then_head_then_leaf():
-    leaf = hash_leaf(b"leaf")
-    assert extend_head(EMPTY_HEAD, leaf) == hashlib.sha256(b"\x02" + EMPTY_HEAD + leaf).digest()
-
-
-def test_replay_heads_answers_the_head_after_each_leaf():
-    first = extend_head(EMPTY_HEAD, hash_leaf(b"a"))
-    assert list(replay_heads([b"a", b"b"])) == [first, extend_head(first, hash_leaf(b"b"))]
-
-
-def test_replay_heads_tells_order_and_content_apart():
-    ends = {
-        list(replay_heads(leaves))[-1]
-        for leaves in ([b"a", b"b"], [b"b", b"a"], [b"ab"], [b"a", b"b", b""], [b"a", b"c"])
-    }
-    assert len(ends) == 5
 
 
 def test_commit_leaf_is_canonical_json_of_digests_only():
@@ -182,3 +151,37 @@ def test_refusal_leaf_changes_with_every_field():
     leaves = {refusal_leaf(refusal), *map(refusal_leaf, changed)}
     assert len(leaves) == 1 + len(changed)
     assert json.loads(refusal_leaf(refusal))["kind"] == "refusal"
+
+
+EVENT = RegistryEvent(
+    EventKind.REVOCATION, EventTarget.RECORD, "00000000000000ff", START, "the key was stolen"
+)
+
+
+def test_event_leaf_changes_with_every_field_and_tells_none_of_them():
+    changed = [
+        replace(EVENT, kind=EventKind.TAKE_DOWN),
+        replace(EVENT, target_kind=EventTarget.KEY),
+        replace(EVENT, target="00000000000000fe"),
+        replace(EVENT, created_at=START + timedelta(microseconds=1)),
+        replace(EVENT, reason="another"),
+    ]
+    leaves = {event_leaf(one, entry_hash=b"\x03" * 32) for one in (EVENT, *changed)}
+    leaves.add(event_leaf(EVENT, entry_hash=None))
+    assert len(leaves) == 7
+    leaf = json.loads(event_leaf(EVENT, entry_hash=b"\x03" * 32))
+    assert set(leaf) == {"event_sha256", "kind", "version"}
+    assert leaf["kind"] == "revocation"
+
+
+def test_every_kind_of_event_has_a_leaf_of_its_kind():
+    for kind in EventKind:
+        leaf = event_leaf(replace(EVENT, kind=kind), entry_hash=bytes(32))
+        assert json.loads(leaf)["kind"] == kind
+
+
+def test_only_a_commit_leaf_names_a_file():
+    assert read_asset_digest(commit_leaf(RECORD)) == RECORD.asset.sha256
+    assert read_asset_digest(event_leaf(EVENT, entry_hash=bytes(32))) is None
+    assert read_asset_digest(b"no json") is None
+    assert read_asset_digest(b"[1]") is None

@@ -1,0 +1,169 @@
+"""HTTP routes of the log: heads, proofs, leaves; and the signing on schedule."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, ConfigDict
+
+from provenance.errors import ProvenanceError
+from provenance.types import parse_record_id
+from registry.log_proofs import public_key_pem
+from registry.signed_log import MAX_LEAVES, SignedLog
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+__all__ = ["add_log_routes", "signing_heads"]
+
+log = logging.getLogger(__name__)
+
+MAX_PAUSE_S = 60.0
+"""How long a head that is due may wait: a process asks that often whether another has signed."""
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HeadView(_View):
+    """A signed head (RFC 9162); digests and signature in hex."""
+
+    type: Literal["head"]
+    tree_size: int
+    timestamp_ms: int
+    root_hash: str
+    log_id: str
+    signature: str
+
+
+class InclusionView(_View):
+    """That a leaf stands in the log; see `registry.log_proofs`."""
+
+    type: Literal["inclusion"]
+    leaf_index: int
+    leaf: str
+    path: list[str]
+    head: HeadView
+
+
+class ConsistencyView(_View):
+    """That one state of the log begins with another; see `registry.log_proofs`."""
+
+    type: Literal["consistency"]
+    first_size: int
+    path: list[str]
+    head: HeadView
+
+
+class LeafView(_View):
+    """One leaf: canonical JSON of digests, and its hash."""
+
+    index: int
+    kind: str
+    leaf: str
+    leaf_hash: str
+
+
+class LeavesView(_View):
+    """Leaves in order."""
+
+    leaves: list[LeafView]
+
+
+Size = Annotated[int | None, Query(ge=1, description="Of a signed head; the newest otherwise.")]
+
+
+def add_log_routes(router: APIRouter, open_log: Callable[[], SignedLog]) -> None:
+    """Adds the routes.
+
+    Args:
+        router: That of the registry.
+        open_log: Answers the log; called by requests only.
+    """
+
+    @router.get("/log/head")
+    def read_log_head(
+        fresh: Annotated[bool, Query(description="Sign a new one now.")] = False,
+    ) -> HeadView:
+        """The newest signed head of the log. Keep it: later heads must be consistent with it."""
+        found = open_log().sign() if fresh else open_log().head()
+        return HeadView.model_validate(found.to_json())
+
+    @router.get("/log/key", response_class=PlainTextResponse)
+    def read_log_key() -> str:
+        """The public key (Ed25519, PEM) under which heads are signed. Pin it."""
+        return public_key_pem(next(iter(open_log().keys.public.values())))
+
+    @router.get("/log/consistency")
+    def prove_log_consistency(
+        first: Annotated[int, Query(ge=1, description="Leaves of the earlier state.")],
+        second: Size = None,
+    ) -> ConsistencyView:
+        """That the log at `second` leaves holds all that it held at `first`, unchanged."""
+        return ConsistencyView.model_validate(open_log().prove_growth(first, second).to_json())
+
+    @router.get("/log/leaves")
+    def read_log_leaves(
+        start: Annotated[int, Query(ge=0)] = 0,
+        limit: Annotated[int, Query(ge=1, le=MAX_LEAVES)] = 100,
+    ) -> LeavesView:
+        """Leaves from `start` on, for whoever keeps a copy of the log."""
+        return LeavesView(
+            leaves=[
+                LeafView(
+                    index=one.index,
+                    kind=one.kind,
+                    leaf=one.data.decode("ascii"),
+                    leaf_hash=one.leaf_hash.hex(),
+                )
+                for one in open_log().leaves(start, limit)
+            ]
+        )
+
+    @router.get("/log/leaves/{index}/proof")
+    def prove_log_leaf(index: int, size: Size = None) -> InclusionView:
+        """That the leaf stands in the log."""
+        return _inclusion(open_log().prove_leaf(index, size=size).to_json())
+
+    @router.get("/log/proof/{record_id}")
+    def prove_log_record(record_id: str, size: Size = None) -> InclusionView:
+        """That a record (or a refusal) stands in the log; of an erased one that it stood there."""
+        proof = open_log().prove_record(parse_record_id(record_id), size=size)
+        return _inclusion(proof.to_json())
+
+
+def _inclusion(document: dict[str, Any]) -> InclusionView:
+    return InclusionView.model_validate(document)
+
+
+@asynccontextmanager
+async def signing_heads(
+    open_log: Callable[[], SignedLog], *, every_s: float
+) -> AsyncIterator[None]:
+    """Signs heads while the block runs; `every_s` of 0 signs none."""
+    if not every_s:
+        yield
+        return
+    task = asyncio.create_task(_sign_on_schedule(open_log, every_s))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _sign_on_schedule(open_log: Callable[[], SignedLog], every_s: float) -> None:
+    while True:
+        try:
+            await run_in_threadpool(lambda: open_log().sign_if_due(every_s))
+        except ProvenanceError as error:
+            log.error("no head of the log was signed: %s", error)  # noqa: TRY400  says it all
+        await asyncio.sleep(min(every_s, MAX_PAUSE_S))
