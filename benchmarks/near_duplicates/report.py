@@ -31,7 +31,8 @@ TARGETS = {
 
 CAVEAT = (
     "The photographs are those of the repository's test data, few and partly used while the "
-    "thresholds were chosen; rendered and drawn pictures are of the project's own making."
+    "thresholds were chosen; rendered and drawn pictures are of the project's own making, and the "
+    "drawn ones repeat their motifs, which makes them harder to tell apart than photographs."
 )
 
 
@@ -76,6 +77,7 @@ def _measure(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     wrong = [r for r in rows if _claims_another(r)]
     return {
         "records": rows[-1]["records"],
+        "queries": len(rows),
         "edits": {name: one for name, one in by_edit.items() if one["asked"]},
         "groups": {name: one for name, one in by_group.items() if one["asked"]},
         "all": _recall(copies),
@@ -188,8 +190,8 @@ def _registry(name: str, one: dict[str, Any]) -> Iterable[str]:
     yield from ("", f"## {name.capitalize()} registry: {one['records']:,} records", "")
     how = "geometry looks at each record" if name == "small" else "geometry looks at 20 of them"
     yield (
-        f"Here {how}. *Found*: the right record as `copy_strong` or `copy_verified`; 95 % Wilson "
-        "interval."
+        f"{one['queries']} queries, a random part of a full run's; here {how}. *Found*: the right "
+        "record as `copy_strong` or `copy_verified`; 95 % Wilson interval."
     )
     yield from ("", "| edits | found | share | target |", "| --- | --- | --- | --- |")
     for group, cell in one["groups"].items():
