@@ -11,8 +11,8 @@ from sqlalchemy import func, select
 from provenance.errors import RegistryError
 from registry.engine import reading, translated_errors, writer
 from registry.index.cache_file import cache_path, read_cache
-from registry.index.generations import leaf_hash_at, read_generation
-from registry.index.hash_chunks import chunk_keys, count_missing, rebuild
+from registry.index.generations import count_up, leaf_hash_at, read_generation
+from registry.index.hash_chunks import chunk_keys, count_missing, rebuild, remove_chunks
 from registry.index.sign_codes import encode
 from registry.index.vectors import SqlVectorIndex, read_vectors
 from registry.tables import EmbeddingRow, HashChunkRow, PerceptualHashRow
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
     from sqlalchemy.orm import Session
 
-__all__ = ["IndexState", "check_indexes", "rebuild_indexes"]
+__all__ = ["IndexState", "check_indexes", "forget_fingerprints", "rebuild_indexes"]
 
 SAMPLE_ROWS = 256
 
@@ -81,6 +81,25 @@ def rebuild_indexes(engine: Engine, folder: Path | None) -> tuple[IndexState, ..
         for space in spaces:
             SqlVectorIndex(engine, space, folder=folder).rebuild()
     return check_indexes(engine, folder)
+
+
+def forget_fingerprints(session: Session, record_id: str) -> None:
+    """Takes the fingerprints of a record out of every index, in the caller's transaction.
+
+    To be called before the rows of a record that is erased are deleted: the chunks repeat its hash,
+    and caches hold codes of its vectors until they begin anew.
+    """
+    hashes = session.execute(
+        select(
+            PerceptualHashRow.log_index, PerceptualHashRow.hash, PerceptualHashRow.algorithm
+        ).where(PerceptualHashRow.record_id == record_id)
+    )
+    for log_index, value, algorithm in hashes.all():
+        remove_chunks(session, log_index, value)
+        count_up(session, algorithm)
+    spaces = select(EmbeddingRow.space_id).where(EmbeddingRow.record_id == record_id)
+    for space_id in session.scalars(spaces).all():
+        count_up(session, space_id)
 
 
 def _spaces(session: Session) -> Iterator[str]:

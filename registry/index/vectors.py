@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -194,9 +195,9 @@ class SqlVectorIndex:
     # -- the file ------------------------------------------------------------------------------
 
     def _loaded(self, session: Session, generation: int) -> _State | None:
-        """The state of the file, when it holds what the rows say."""
+        """The state of the file, when it holds what the rows say; one that does not is deleted."""
         found = None if self._path is None else read_cache(self._path, self._space_id)
-        if found is None:
+        if self._path is None or found is None:
             return None
         header, blocks = found
         state = _State(
@@ -208,19 +209,24 @@ class SqlVectorIndex:
             bytes.fromhex(header.leaf_hash),
             saved_rows=header.rows,
         )
-        if not _is_valid(session, state, generation):
-            return None
-        # Rows that were deleted by hand are told by their number. Counted once per start: it takes
-        # a tenth of a second at a million rows.
+        if _is_valid(session, state, generation) and self._is_complete(session, header):
+            return state
+        with suppress(OSError):
+            self._path.unlink()  # it may hold codes of what was erased
+        return None
+
+    def _is_complete(self, session: Session, header: CacheHeader) -> bool:
+        """Whether as many rows stand as the file holds: tells of rows that were deleted by hand.
+
+        Asked once per start, since counting a million rows takes a tenth of a second.
+        """
+        row = EmbeddingRow
         stored = session.scalar(
             select(func.count())
-            .select_from(EmbeddingRow)
-            .where(
-                EmbeddingRow.space_id == self._space_id,
-                EmbeddingRow.log_index <= header.last_log_index,
-            )
+            .select_from(row)
+            .where(row.space_id == self._space_id, row.log_index <= header.last_log_index)
         )
-        return state if stored == header.rows else None
+        return stored == header.rows
 
     def _saved(self, state: _State, *, always: bool = False) -> _State:
         if self._path is None or not state.rows:

@@ -21,11 +21,11 @@ from registry.index import vectors as vectors_module
 from registry.index.cache_file import cache_path, read_cache
 from registry.index.generations import count_up
 from registry.index.hash_chunks import remove_chunks
-from registry.index.maintenance import check_indexes, rebuild_indexes
+from registry.index.maintenance import check_indexes, forget_fingerprints, rebuild_indexes
 from registry.index.pgvector import PgVectorIndex
 from registry.index.vectors import SqlVectorIndex
 from registry.store import open_store
-from registry.tables import EmbeddingRow, HashChunkRow
+from registry.tables import EmbeddingRow, HashChunkRow, PerceptualHashRow
 
 SPACE = "space/1"
 ROWS, DIM = 600, 512
@@ -183,8 +183,9 @@ def test_a_file_of_other_rows_is_not_used(filled, folder, vectors, tmp_path):
     moved = np.roll(vectors, 1, axis=0)
     add_records(other, moved, ids=[f"{number:016x}" for number in range(ROWS)])
     index = SqlVectorIndex(other, SPACE, folder=folder)
-    assert best(index, vectors[9]) == f"{10:016x}"
     assert "of other rows" in check_indexes(other, folder)[1].problem
+    assert best(index, vectors[9]) == f"{10:016x}"
+    assert not cache_path(folder, SPACE).exists()
     other.dispose()
 
 
@@ -303,4 +304,40 @@ def test_a_search_keeps_a_file_once_there_are_enough_rows(filled, folder, monkey
     with pytest.raises(RegistryError, match="components"):
         store.nearest_embeddings(query, min_cosine=0, limit=1)
     assert cache_path(folder, SPACE).exists()
+    store.close()
+
+
+def test_what_is_forgotten_is_in_no_index(registry_url, folder):
+    store = open_store(registry_url)
+    records = [
+        build_record(
+            store.reserve().record_id,
+            perceptual_hash=build_hash(number << 90),
+            embedding=build_embedding(1, number),
+        )
+        for number in range(5)
+    ]
+    for record in records:
+        store.commit(record)
+    query = build_embedding(1, 3)
+    gone = records[3].record_id
+    rebuild_indexes(store.engine, folder)
+    wide = store.nearest_hashes(build_hash(3 << 90), max_distance_bits=40, limit=1)
+    assert wide[0].record_id == gone
+    with writing(store.engine) as session:
+        forget_fingerprints(session, gone)
+        for row in (PerceptualHashRow, EmbeddingRow):
+            session.execute(delete(row).where(row.record_id == gone))
+    assert check_indexes(store.engine, None)[0].problem == ""
+    with store.engine.connect() as connection:
+        assert len(connection.execute(select(HashChunkRow.key)).all()) == 4 * 16
+    assert "of other rows" in check_indexes(store.engine, folder)[1].problem
+    index = SqlVectorIndex(store.engine, SPACE, folder=folder)
+    assert index.refresh() == 4
+    assert not cache_path(folder, SPACE).exists()
+    assert gone not in {n.record_id for n in index.search(query, limit=9)}
+    for bits in (31, 40):
+        near = store.nearest_hashes(build_hash(3 << 90), max_distance_bits=bits, limit=9)
+        assert gone not in {one.record_id for one in near}
+        assert len(near) == 4
     store.close()

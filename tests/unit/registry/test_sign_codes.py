@@ -90,3 +90,20 @@ def test_many_small_additions_leave_few_blocks():
     assert np.concatenate([one.log_indexes for one in blocks]).tolist() == list(range(3000))
     full = CodeBlock(np.arange(BLOCK_ROWS), np.zeros((8, BLOCK_ROWS), np.uint64))
     assert len(append_block((full,), full)) == 2
+
+
+def test_copies_stay_among_the_candidates_where_vectors_crowd():
+    # As semantic spaces do: few directions matter, and strangers are alike (cosine 0.5).
+    random = np.random.default_rng(1)
+    basis = random.standard_normal((48, 512)).astype(np.float32)
+    vectors = random.standard_normal((20_000, 48)).astype(np.float32) @ basis / np.sqrt(48)
+    vectors += 0.3 * random.standard_normal((20_000, 512)).astype(np.float32)
+    vectors += random.standard_normal(512).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert 0.4 < float(np.mean(vectors[:200] @ vectors[200:400].T)) < 0.6
+    blocks = (CodeBlock(np.arange(len(vectors)), encode(vectors)),)
+    for number in range(0, len(vectors), 500):
+        for cosine in (0.95, 0.8, 0.6):
+            query = copy_at(vectors[number], cosine, seed=10**7 + number)
+            near = nearest_codes(blocks, encode(query[None])[:, 0], count=200)
+            assert number in {index for index, _ in near}
