@@ -237,8 +237,8 @@ def write(result: dict[str, Any]) -> None:
 
 `{result["command"]}`: {machine["date"]}, {machine["cpu"]}, {machine["cores"]} cores, Python
 {machine["python"]}, SQLite on a local disk, with `synchronous = FULL`. Milliseconds, median (95th
-percentile) of {calls} calls; appending and the bare INSERT of as long a row take turns. The machine did
-other work meanwhile: read the ratio and the growth, not the times.
+percentile) of {calls} calls; appending and the bare INSERT of as long a row take turns. The machine
+did other work meanwhile: read the ratio and the growth, not the times.
 
 | leaves | append a leaf | bare INSERT | ratio | inclusion proof | consistency proof \
 | check a proof | hashes in the longest path | whole tree, leaves a second |
