@@ -228,5 +228,5 @@ def judge_index(record: RegistryRecord, neighbours: Sequence[HashNeighbour]) -> 
         yield Problem(
             Code.INDEX_DISAGREES,
             f"a search for the perceptual hash of record {record.record_id} does not find it",
-            "rebuild the index from the rows: end the services and start them again",
+            "run: countermark registry index --rebuild",
         )

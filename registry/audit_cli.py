@@ -69,7 +69,7 @@ def _audit(sample: int | None, *, as_json: bool) -> bool:
     started = time.perf_counter()
     examined, of_files = _audit_files(settings, store, sample)
     files_s = time.perf_counter() - started
-    problems += of_files
+    problems += [*of_files, *_audit_indexes(settings, store)]
     counts = {
         "records": report.records,
         "refusals": report.refusals,
@@ -102,6 +102,19 @@ def _leftovers(report: "ConsistencyReport") -> "Iterator[Problem]":
             "ended half-way; nothing was delivered under them",
             "run: countermark registry prune",
         )
+
+
+def _audit_indexes(settings: "Settings", store: "SqlRecordStore") -> "Iterator[Problem]":
+    from registry.audit import Code, Problem
+    from registry.index.maintenance import check_indexes
+
+    for state in check_indexes(store.engine, settings.index_folder):
+        if state.problem:
+            yield Problem(
+                Code.INDEX_DISAGREES,
+                f"index {state.name}: {state.problem}",
+                "run: countermark registry index --rebuild",
+            )
 
 
 def _audit_files(

@@ -14,6 +14,7 @@ from registry.transfer_cli import transfer_app
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from provenance.interfaces import Embedder
     from provenance.types import RecordId, RegistryRecord
     from registry.reindex import ReindexReport
     from registry.store import SqlRecordStore
@@ -162,10 +163,12 @@ def reindex_command(
 ) -> None:
     """Embed the pictures that are registered into an embedder's space, beside those it has.
 
-    Goes on where an earlier run stopped. Records whose delivered bytes are not kept are named.
+    With the setting fingerprint.crop_codes, five parts of each picture too. Goes on where an
+    earlier run stopped. Records whose delivered bytes are not kept are named.
     """
     from provenance.cli import print_json
     from provenance.config import load_settings
+    from provenance.fingerprint.embedders.crops import crop_embedders
     from provenance.fingerprint.wiring import build_embedder
     from registry.reindex import list_spaces, reindex
     from registry.wiring import open_asset_store
@@ -177,14 +180,25 @@ def reindex_command(
 
         raise ConfigError("--embedder: give the name of an embedder")
     engine = _open_store().engine
+    wanted: list[Embedder] = [chosen]
+    if settings.fingerprint.crop_codes:
+        wanted += crop_embedders(chosen)
     show, finish = _progress_bar(quiet=as_json)
     try:
-        report = reindex(engine, open_asset_store(settings).get, chosen, progress=show)
+        get = open_asset_store(settings).get
+        reports = [reindex(engine, get, one, progress=show) for one in wanted]
     finally:
         finish()
     if as_json:
-        print_json(_reindex_to_json(report))
+        print_json(_reindex_to_json(reports))
         return
+    for report in reports:
+        _print_reindexed(report)
+    for space_id, count in list_spaces(engine):
+        typer.echo(f"space {space_id}: {count} of {reports[0].records} records")
+
+
+def _print_reindexed(report: "ReindexReport") -> None:
     typer.echo(
         f"{report.space_id}: {report.added} added, {report.present} were there, {report.plain} too "
         f"plain, {len(report.missing)} without their bytes, {len(report.unreadable)} unreadable"
@@ -193,14 +207,14 @@ def reindex_command(
         typer.echo(f"record {record_id}: its delivered bytes are not kept here")
     for record_id, why in report.unreadable:
         typer.echo(f"record {record_id}: {why}")
-    for space_id, count in list_spaces(engine):
-        typer.echo(f"space {space_id}: {count} of {report.records} records")
 
 
-def _reindex_to_json(report: "ReindexReport") -> dict[str, Any]:
+def _reindex_to_json(reports: "Sequence[ReindexReport]") -> dict[str, Any]:
+    """That of the whole pictures, and, where parts were embedded, theirs."""
     from dataclasses import asdict
 
-    return asdict(report)
+    whole, *parts = reports
+    return asdict(whole) | ({"parts": [asdict(one) for one in parts]} if parts else {})
 
 
 def _progress_bar(*, quiet: bool) -> "tuple[Callable[[int, int], None], Callable[[], None]]":

@@ -16,7 +16,7 @@ from sqlalchemy import delete, func, or_, select, tuple_
 from provenance.errors import InputError, RecordNotFoundError
 from provenance.types import EventKind, EventTarget, RegistryEvent, notice_targets
 from registry.engine import empty_write_ahead_log, reading, writing
-from registry.index.forgetting import forget_fingerprints
+from registry.index.maintenance import forget_fingerprints
 from registry.log import LeafKind, event_leaf, read_asset_digest
 from registry.log_rows import append_leaf, lock_log
 from registry.serialise import event_to_row, row_to_event

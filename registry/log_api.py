@@ -13,7 +13,8 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict
 
 from provenance.errors import ProvenanceError
-from provenance.types import parse_record_id
+from provenance.serving.access import needs
+from provenance.types import Scope, parse_record_id
 from registry.log_proofs import public_key_pem
 from registry.signed_log import MAX_LEAVES, SignedLog
 
@@ -87,8 +88,9 @@ def add_log_routes(router: APIRouter, open_log: Callable[[], SignedLog]) -> None
         router: That of the registry.
         open_log: Answers the log; called by requests only.
     """
+    ours: dict[str, Any] = {"tags": ["registry"], "dependencies": needs(Scope.REGISTRY)}
 
-    @router.get("/log/head")
+    @router.get("/v1/log/head", **ours)
     def read_log_head(
         fresh: Annotated[bool, Query(description="Sign a new one now.")] = False,
     ) -> HeadView:
@@ -96,12 +98,12 @@ def add_log_routes(router: APIRouter, open_log: Callable[[], SignedLog]) -> None
         found = open_log().sign() if fresh else open_log().head()
         return HeadView.model_validate(found.to_json())
 
-    @router.get("/log/key", response_class=PlainTextResponse)
+    @router.get("/v1/log/key", **ours, response_class=PlainTextResponse)
     def read_log_key() -> str:
         """The public key (Ed25519, PEM) under which heads are signed. Pin it."""
         return public_key_pem(next(iter(open_log().keys.public.values())))
 
-    @router.get("/log/consistency")
+    @router.get("/v1/log/consistency", **ours)
     def prove_log_consistency(
         first: Annotated[int, Query(ge=1, description="Leaves of the earlier state.")],
         second: Size = None,
@@ -109,7 +111,7 @@ def add_log_routes(router: APIRouter, open_log: Callable[[], SignedLog]) -> None
         """That the log at `second` leaves holds all that it held at `first`, unchanged."""
         return ConsistencyView.model_validate(open_log().prove_growth(first, second).to_json())
 
-    @router.get("/log/leaves")
+    @router.get("/v1/log/leaves", **ours)
     def read_log_leaves(
         start: Annotated[int, Query(ge=0)] = 0,
         limit: Annotated[int, Query(ge=1, le=MAX_LEAVES)] = 100,
@@ -127,12 +129,12 @@ def add_log_routes(router: APIRouter, open_log: Callable[[], SignedLog]) -> None
             ]
         )
 
-    @router.get("/log/leaves/{index}/proof")
+    @router.get("/v1/log/leaves/{index}/proof", **ours)
     def prove_log_leaf(index: int, size: Size = None) -> InclusionView:
         """That the leaf stands in the log."""
         return _inclusion(open_log().prove_leaf(index, size=size).to_json())
 
-    @router.get("/log/proof/{record_id}")
+    @router.get("/v1/log/proof/{record_id}", **ours)
     def prove_log_record(record_id: str, size: Size = None) -> InclusionView:
         """That a record (or a refusal) stands in the log; of an erased one that it stood there."""
         proof = open_log().prove_record(parse_record_id(record_id), size=size)

@@ -469,14 +469,17 @@ def test_a_receipt_verifies_and_a_changed_one_does_not(client, world, stored):
         *(
             {"anchor": {**receipt["anchor"], "proof": {**proof, **one}}}
             for one in (
-                {"index": proof["index"] + 1},
-                {"index": 10**30},
-                {"index": "0"},
+                {"leafIndex": proof["leafIndex"] + 1},
+                {"leafIndex": "none"},
+                {"treeSize": 10**30},
+                {"treeSize": 10**6},
+                {"treeSize": "0"},
                 {"leaf": "!"},
                 {"leaf": base64.b64encode(b"[]").decode()},
-                {"head": "00"},
-                {"leafHash": "00"},
-                {"previousHead": "zz"},
+                {"rootHash": "00"},
+                {"path": ["00" * 32, *proof["path"]]},
+                {"path": 5},
+                {"path": ["zz"]},
                 {"type": "other"},
             )
         ),

@@ -12,6 +12,7 @@ from provenance.testing.stores import build_record
 from provenance.types import SoftBinding
 from registry import repository as module
 from registry.check import check_consistency
+from registry.merkle import hash_leaf, verify_inclusion
 from registry.repository import ManifestRepository
 from registry.store import SqlRecordStore
 
@@ -128,11 +129,14 @@ class ManifestRepositoryTests:
         here.add("urn:one", b"store", [ONE], owner="k")
         ours, theirs = here.leaf_of(record.manifest_label), here.leaf_of("urn:one")
         assert (ours.index, theirs.index) == (0, 1)
-        assert ours.previous_head is None
-        assert theirs.previous_head == ours.head
-        assert here.leaf_at(1) == theirs
-        assert here.leaf_at(2) is None
-        assert here.first_leaf_hash() == ours.leaf_hash
+        for leaf in (ours, theirs):
+            assert leaf.size == 2
+            assert leaf.root == here.root_of(2)
+            assert verify_inclusion(
+                hash_leaf(leaf.data), leaf.index, leaf.size, leaf.path, leaf.root
+            )
+        assert here.root_of(1) == here.first_leaf_hash() == hash_leaf(ours.data)
+        assert here.root_of(3) is None
 
     def test_many_who_store_the_same_store_it_once(
         self, here: ManifestRepository, records: SqlRecordStore
