@@ -75,9 +75,7 @@ def register(settings, store, count, *, first=0, keep=True, image=None):
     for number in range(first, first + count):
         picture = image or natural_picture(72, 56, seed=number)
         encoded = encode_image(picture, MediaType.PNG)
-        record = build_record(
-            store.reserve().record_id, embedding=build_embedding(number % 5 + 1)
-        )
+        record = build_record(store.reserve().record_id, embedding=build_embedding(number % 5 + 1))
         digest = hashlib.sha256(encoded.data).hexdigest()
         record = replace(record, asset=replace(record.asset, sha256=digest))
         store.commit(record)
