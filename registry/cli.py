@@ -160,9 +160,7 @@ def _reindex_to_json(report: "ReindexReport") -> dict[str, Any]:
     return asdict(report)
 
 
-def _progress_bar(
-    *, quiet: bool
-) -> "tuple[Callable[[int, int], None], Callable[[], None]]":
+def _progress_bar(*, quiet: bool) -> "tuple[Callable[[int, int], None], Callable[[], None]]":
     """A bar on standard error, where somebody looks at it."""
     from rich.console import Console
     from rich.progress import Progress

@@ -98,9 +98,7 @@ def reindex(
     with reading(engine) as session:
         records = session.scalar(select(func.count()).select_from(RecordRow)) or 0
         present = session.scalar(
-            select(func.count())
-            .select_from(EmbeddingRow)
-            .where(EmbeddingRow.space_id == space_id)
+            select(func.count()).select_from(EmbeddingRow).where(EmbeddingRow.space_id == space_id)
         )
     done, tally = present or 0, _Tally()
     progress(done, records)
@@ -181,9 +179,7 @@ def _write(session: Session, found: Sequence[tuple[_Todo, Embedding]]) -> int:
     """Adds the rows whose record still stands and that no other run has added meanwhile."""
     kind = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     ids = [todo.record_id for todo, _ in found]
-    standing = set(
-        session.scalars(select(RecordRow.record_id).where(RecordRow.record_id.in_(ids)))
-    )
+    standing = set(session.scalars(select(RecordRow.record_id).where(RecordRow.record_id.in_(ids))))
     rows = [
         {
             "record_id": todo.record_id,
