@@ -12,6 +12,7 @@ BENCHMARKS = (
     "benchmarks.watermark.security",
     "benchmarks.watermark.speed",
     "benchmarks.bundled_model",
+    "benchmarks.descriptor",
     "benchmarks.delivery",
     "benchmarks.marking_overhead",
     "benchmarks.visible_marks",

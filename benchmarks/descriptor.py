@@ -42,6 +42,7 @@ RATE = 1e-6
 BAR = 0.75
 PDQ_MAX_BITS = 31
 MAX_SIDE_PX = 1024
+DIMENSIONS = 512
 TILES = 3
 """Each photograph is cut to 3x3 tiles, registered too: more pairs of natural content."""
 TILE_QUERIES = 2
@@ -85,6 +86,7 @@ def main() -> None:
         embedder, sources, material, given.scenes, shares=VIEWS if given.views else VIEWS[:1]
     )
     report["machine"] = describe_machine()
+    report["photographs"] = len(sources)
     report["speed"] = time_one(embedder, sources)
     Path(f"{given.out}.json").write_text(json.dumps(report, indent=1) + "\n")
     Path(f"{given.out}.md").write_text(write_page(report))
@@ -119,7 +121,7 @@ def _tiles(image: RasterImage) -> Iterator[RasterImage]:
 def _encode(embedder: Embedder, images: Sequence[RasterImage]) -> tuple[Any, Any]:
     """(N, D) vectors, zero where the embedder abstains, and which those are."""
     answers = [embedder.encode(image) for image in images]
-    width = next(len(a.vector) for a in answers if a is not None)
+    width = next((len(a.vector) for a in answers if a is not None), DIMENSIONS)
     rows = [np.zeros(width, np.float32) if a is None else a.vector for a in answers]
     return np.stack(rows), np.array([a is not None for a in answers])
 
@@ -172,7 +174,7 @@ def measure(
 ) -> dict[str, Any]:
     """Recall of each edit at the threshold, and the pairs that the threshold rests on."""
     tiles = [(n, tile) for n, image in enumerate(sources) for tile in _tiles(image)]
-    photos, _ = _encode(embedder, sources)
+    photos, photos_there = _encode(embedder, sources)
     tile_vectors, tile_there = _encode(embedder, [tile for _, tile in tiles])
     tile_of = np.array([n for n, _ in tiles])[tile_there]
     registered = np.concatenate([photos, tile_vectors[tile_there]])
@@ -196,14 +198,16 @@ def measure(
                 cosines = views @ registered.T
                 _note(copies[edit], cosines, source, hashes, turned[edit])
                 natural["one"].append(cosines[0, others])
-                natural["views"].append(cosines.max(axis=0)[others])
                 synthetic["one"].append(views[0] @ drawn.T)
-                synthetic["views"].append((views @ drawn.T).max(axis=0))
+                if len(shares) > 1:
+                    natural["views"].append(cosines.max(axis=0)[others])
+                    synthetic["views"].append((views @ drawn.T).max(axis=0))
                 small = [RasterImage(kept[f"{edit}/{n}"]) for n in range(TILE_QUERIES)]
                 more, _ = _encode(embedder, small)
                 natural["one"].append((more @ registered[others].T).ravel())
         print(f"asked {source + 1} of {len(sources)}", flush=True)
-    return _summarise(copies, natural, synthetic, len(drawn), embedder)
+    abstains = int((~photos_there).sum())
+    return _summarise(copies, natural, synthetic, len(drawn), embedder, abstains)
 
 
 def _others(fill: list[RasterImage], draw: np.random.Generator) -> tuple[RasterImage, ...]:
@@ -259,10 +263,12 @@ def _summarise(
     synthetic: dict[str, Any],
     drawn: int,
     embedder: Embedder,
+    abstains: int,
 ) -> dict[str, Any]:
     report: dict[str, Any] = {"space_id": embedder.space_id, "rate": RATE, "edits": {}}
     passes: dict[str, Any] = {}
-    for way in ("one", "views"):
+    ways = ("one", "views") if natural["views"] else ("one",)
+    for way in ways:
         photos, scenes = (np.concatenate(kind[way]) for kind in (natural, synthetic))
         least = max(_threshold(photos, RATE), _threshold(scenes, RATE) if drawn else -1.0)
         passes[way] = least
@@ -283,8 +289,7 @@ def _summarise(
         }
     for edit, told in copies.items():
         here = {
-            "one": np.array(told["one"]) >= passes["one"],
-            "views": np.array(told["views"]) >= passes["views"],
+            **{way: np.array(told[way]) >= passes[way] for way in ways},
             "first": np.array(told["first"]) > 0,
             "pdq": np.array(told["pdq"]) <= PDQ_MAX_BITS,
             "pdq turned": np.array(told["pdq turned"]) <= PDQ_MAX_BITS,
@@ -298,12 +303,13 @@ def _summarise(
             }
             for name, hit in here.items()
         } | {"median_cosine": round(float(np.median(told["one"])), 4)}
-    columns = ("one", "views", "first", "pdq", "pdq turned", "either")
+    columns = (*ways, "first", "pdq", "pdq turned", "either")
     edits = list(report["edits"].values())
     report["macro"] = {
         name: round(float(np.mean([e[name]["k"] / e[name]["n"] for e in edits])), 4)
         for name in columns
     }
+    report["abstains"] = abstains
     report["bar"] = BAR
     report["reached"] = report["macro"]["one"] >= BAR
     return report
@@ -329,6 +335,8 @@ def write_page(report: dict[str, Any]) -> str:
     machine = report["machine"]
     macro = report["macro"]
     reached = "reached" if report["reached"] else "**not reached**"
+    views = f"With ten views of the query: {macro['views']:.1%}. " if "views" in macro else ""
+    ways = [(w, n) for w, n in (("one", "one view"), ("views", "ten views")) if w in macro]
     lines = [
         "# Copies that the descriptor finds",
         "",
@@ -338,8 +346,7 @@ def write_page(report: dict[str, Any]) -> str:
         f"Macro recall over 31 edits with one view: **{macro['one']:.1%}** at 1e-6 false matches "
         f"a pair; the bar of {report['bar']:.0%} is {reached}. PDQ at 31 bits in the same run: "
         f"{macro['pdq']:.1%}, with its eight turns {macro['pdq turned']:.1%}; one of "
-        f"descriptor and turned PDQ: {macro['either']:.1%}. With ten views of the query: "
-        f"{macro['views']:.1%}. "
+        f"descriptor and turned PDQ: {macro['either']:.1%}. {views}"
         f"Nearest among the photographs, whatever the cosine: {macro['first']:.1%}.",
         "",
         "## The threshold, and what it rests on",
@@ -348,14 +355,19 @@ def write_page(report: dict[str, Any]) -> str:
         "pass | upper bound of the rate if none passes (95 %) |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for way, name in (("one", "one view"), ("views", "ten views")):
+    for way, name in ways:
         for kind, pairs in report[way]["pairs"].items():
             lines.append(
                 f"| {name} | {report[way]['threshold']:.3f} | {pairs['pairs']:,} with {kind} | "
                 f"{pairs['highest']:.3f} | {pairs['at_1e-4']:.3f} | {pairs['at_1e-5']:.3f} | "
                 f"{pairs['passing']} | {pairs['upper_bound_95']:.1e} |"
             )
+    heads = [f"descriptor, {name}" for _, name in ways]
     lines += [
+        "",
+        f"Of the {report['photographs']} photographs the embedder abstains of "
+        f"{report['abstains']}, "
+        "which counts as missed.",
         "",
         "Pairs of one photograph's edits hang together, so the bounds are those of that many "
         "*independent* pairs at best. Where fewer than a million pairs are there, the threshold is "
@@ -366,12 +378,13 @@ def write_page(report: dict[str, Any]) -> str:
         "",
         "k/n with the 95 % interval by Wilson, in per cent.",
         "",
-        "| edit | descriptor | ten views | PDQ | PDQ, turned | descriptor or turned PDQ | median "
+        f"| edit | {' | '.join(heads)} | PDQ | PDQ, turned | descriptor or turned PDQ | median "
         "cosine |",
-        "|---|---|---|---|---|---|---|",
+        "|---|" + "---|" * (len(ways) + 4),
     ]
     for edit, row in report["edits"].items():
-        cells = [_cell(row[name]) for name in ("one", "views", "pdq", "pdq turned", "either")]
+        shown = [*(way for way, _ in ways), "pdq", "pdq turned", "either"]
+        cells = [_cell(row[name]) for name in shown]
         lines.append(f"| {edit} | {' | '.join(cells)} | {row['median_cosine']:.2f} |")
     speed = report["speed"]
     lines += [

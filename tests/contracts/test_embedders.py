@@ -1,14 +1,19 @@
+import hashlib
 import json
 
+import numpy as np
 import pytest
 from tiny_clip import TINY, write_folder
 
 from provenance.errors import BackendUnavailableError, ConfigError
+from provenance.fingerprint.embedders.descriptor.embedder import WEIGHTS_FILE
 from provenance.plugins import load_backend
 from provenance.testing.embedders import EmbedderTests
 from provenance.testing.pictures import natural_picture
 from provenance.testing.twins_marks import ThumbnailEmbedder
-from provenance.types import SpaceKind
+from provenance.types import RasterImage, SpaceKind
+
+DESCRIPTOR = "provenance.fingerprint.embedders.descriptor.embedder:load_embedder"
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +114,29 @@ def test_a_registered_copy_is_found_again(load, folder):
     query = embedder.encode(natural_picture(200, 160, seed=4)).vector
     others = [embedder.encode(natural_picture(200, 160, seed=n)).vector for n in range(8)]
     assert max(range(8), key=lambda n: float(query @ others[n])) == 4
+
+
+class TestDescriptor(EmbedderTests):
+    @pytest.fixture
+    def embedder(self):
+        return load_backend("countermark.embedders", DESCRIPTOR)()
+
+    def test_is_a_copy_space_named_by_its_weights(self, embedder):
+        digest = hashlib.sha256(WEIGHTS_FILE.read_bytes()).hexdigest()
+        assert embedder.space.kind is SpaceKind.COPY
+        assert embedder.space_id.startswith(f"countermark-descriptor@{digest[:16]}+p1-")
+        assert WEIGHTS_FILE.stat().st_size < 8_000_000
+        assert digest in WEIGHTS_FILE.with_name("README.md").read_text()
+
+    def test_turned_and_mirrored_copies_are_the_picture_itself(self, embedder):
+        picture = natural_picture(160, 160, seed=6)
+        wanted = embedder.encode(picture).vector
+        for pixels in (np.rot90(picture.pixels), picture.pixels[:, ::-1], picture.pixels[::-1]):
+            copy = RasterImage(np.ascontiguousarray(pixels))
+            assert float(embedder.encode(copy).vector @ wanted) > 0.999
+
+    def test_a_framed_copy_is_near(self, embedder, picture):
+        sheet = np.full((200, 240, 3), 255, np.uint8)
+        sheet[41:159, 45:195] = picture.pixels
+        vectors = embedder.encode_batch([picture, RasterImage(sheet)])
+        assert float(vectors[0].vector @ vectors[1].vector) > embedder.space.likely_min_cosine

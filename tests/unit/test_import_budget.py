@@ -37,6 +37,8 @@ def run(code: str, *arguments: str) -> str:
         "registry.cli",
         "provenance.manifest.cli",
         "provenance.demo.cli",
+        "provenance.fingerprint.models_cli",
+        "provenance.fingerprint.embedders.descriptor.embedder",
     ],
 )
 def test_light_modules_load_nothing_heavy(module: str) -> None:

@@ -52,7 +52,10 @@ def find_content(image: RasterImage) -> tuple[int, int, int, int]:
 
 def _frame(cells: npt.NDArray[np.float32]) -> int:
     """How many lines from the top on are frame; (lines, cells, 3) in."""
-    away = np.abs(cells - np.median(cells[0], axis=0)).max(axis=2)
+    colour = np.median(cells[0], axis=0)
+    if (np.abs(cells[0] - colour).max(axis=1) < _NEAR).mean() < _PLAIN_SHARE:
+        return 0  # most pictures: no need to look at the rest
+    away = np.abs(cells - colour).max(axis=2)
     plain = (away < _NEAR).mean(axis=1) >= _PLAIN_SHARE
     lines = _CELLS if plain.all() else int(plain.argmin())
     if lines == 0 or lines >= _CELLS - 1:
