@@ -52,10 +52,9 @@ class CropEmbedder:
         return crop_space(self._inner.space_id, self._crop)
 
     @property
-    def space(self) -> EmbeddingSpace | None:
-        """As that of whole pictures; None where the embedder does not say."""
-        space = getattr(self._inner, "space", None)
-        return replace(space, space_id=self.space_id) if isinstance(space, EmbeddingSpace) else None
+    def space(self) -> EmbeddingSpace:
+        """As that of whole pictures."""
+        return replace(self._inner.space, space_id=self.space_id)
 
     def encode(self, image: RasterImage) -> Embedding | None:
         """The embedding of the part; None where it is too small, or the embedder abstains."""
