@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, ConfigDict
 
 from provenance.errors import ProvenanceError
 from provenance.serving.access import needs
 from provenance.types import Scope, parse_record_id
 from registry.log_proofs import public_key_pem
+from registry.log_schemas import (
+    KEY_EXAMPLE,
+    ConsistencyView,
+    HeadView,
+    InclusionView,
+    LeafView,
+    LeavesView,
+)
 from registry.signed_log import MAX_LEAVES, SignedLog
 
 if TYPE_CHECKING:
@@ -27,55 +34,6 @@ log = logging.getLogger(__name__)
 
 MAX_PAUSE_S = 60.0
 """How long a head that is due may wait: a process asks that often whether another has signed."""
-
-
-class _View(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class HeadView(_View):
-    """A signed head (RFC 9162); digests and signature in hex."""
-
-    type: Literal["head"]
-    tree_size: int
-    timestamp_ms: int
-    root_hash: str
-    log_id: str
-    signature: str
-
-
-class InclusionView(_View):
-    """That a leaf stands in the log; see `registry.log_proofs`."""
-
-    type: Literal["inclusion"]
-    leaf_index: int
-    leaf: str
-    path: list[str]
-    head: HeadView
-
-
-class ConsistencyView(_View):
-    """That one state of the log begins with another; see `registry.log_proofs`."""
-
-    type: Literal["consistency"]
-    first_size: int
-    path: list[str]
-    head: HeadView
-
-
-class LeafView(_View):
-    """One leaf: canonical JSON of digests, and its hash."""
-
-    index: int
-    kind: str
-    leaf: str
-    leaf_hash: str
-
-
-class LeavesView(_View):
-    """Leaves in order."""
-
-    leaves: list[LeafView]
 
 
 Size = Annotated[int | None, Query(ge=1, description="Of a signed head; the newest otherwise.")]
@@ -98,7 +56,12 @@ def add_log_routes(router: APIRouter, open_log: Callable[[], SignedLog]) -> None
         found = open_log().sign() if fresh else open_log().head()
         return HeadView.model_validate(found.to_json())
 
-    @router.get("/v1/log/key", **ours, response_class=PlainTextResponse)
+    @router.get(
+        "/v1/log/key",
+        **ours,
+        response_class=PlainTextResponse,
+        responses={200: {"content": {"text/plain": {"example": KEY_EXAMPLE}}}},
+    )
     def read_log_key() -> str:
         """The public key (Ed25519, PEM) under which heads are signed. Pin it."""
         return public_key_pem(next(iter(open_log().keys.public.values())))

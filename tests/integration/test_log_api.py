@@ -22,6 +22,14 @@ from registry.log_proofs import (
     read_document,
     read_public_key,
 )
+from registry.log_schemas import (
+    CONSISTENCY_EXAMPLE,
+    HEAD_EXAMPLE,
+    INCLUSION_EXAMPLE,
+    KEY_EXAMPLE,
+    LEAVES_EXAMPLE,
+)
+from registry.merkle import hash_leaf, verify_consistency
 from registry.wiring import open_registry
 
 
@@ -257,3 +265,15 @@ def test_an_export_is_read_in_on_the_command_line(run, ids, tmp_path):
     assert (code, err) == (0, "")
     assert "5 entries and 0 files read in" in out
     assert "the log begins with the exported one" in out
+
+
+def test_the_examples_are_those_of_a_real_log():
+    key = read_public_key(KEY_EXAMPLE.encode(), name="key")
+    head = read_document(json.dumps(HEAD_EXAMPLE).encode(), name="head")
+    proof = read_document(json.dumps(INCLUSION_EXAMPLE).encode(), name="proof")
+    check_inclusion_proof(proof, head, key)
+    (leaf,) = LEAVES_EXAMPLE["leaves"]
+    assert hash_leaf(leaf["leaf"].encode()).hex() == leaf["leaf_hash"]
+    grown = read_document(json.dumps(CONSISTENCY_EXAMPLE).encode(), name="proof")
+    first = hash_leaf(leaf["leaf"].encode())
+    assert verify_consistency(1, 2, grown.path, first, head.root)
