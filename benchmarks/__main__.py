@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 BENCHMARKS = (
-    "benchmarks.watermark_foundation",
     "benchmarks.watermark",
     "benchmarks.watermark.null",
     "benchmarks.watermark.security",
@@ -15,6 +14,7 @@ BENCHMARKS = (
     "benchmarks.descriptor",
     "benchmarks.delivery",
     "benchmarks.marking_overhead",
+    "benchmarks.known_watermarks",
     "benchmarks.visible_marks",
     "benchmarks.verify_fast",
     "benchmarks.vector_index",
