@@ -6,7 +6,8 @@
 ``graphics/``; ``--which`` says on the page what they are, where they are others; ``--more`` holds
 further photographs that carry no mark. Marks are written by invisible-watermark's own encoder, fed
 as each program feeds it. Thresholds come from other pictures (`benchmarks.known_watermarks_null`).
-Writes ``docs/benchmarks/known_watermarks.json`` and ``.md``.
+Writes ``docs/benchmarks/known_watermarks.json`` and ``.md``,
+of other photographs ``known_watermarks_other.json`` and ``.md``.
 """
 
 from __future__ import annotations
@@ -87,8 +88,9 @@ def main() -> None:
         "searched": measure_searched(photos[::8]),
         "unmarked": measure_unmarked(options.photos, options.more, photos),
     }
-    (RESULTS / "known_watermarks.json").write_text(json.dumps(result, indent=1) + "\n")
-    (RESULTS / "known_watermarks.md").write_text(write_report(result))
+    stem = "known_watermarks" if result["shaped_on_these"] else "known_watermarks_other"
+    (RESULTS / f"{stem}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / f"{stem}.md").write_text(write_report(result))
 
 
 # -- speed and identity ------------------------------------------------------------------------
