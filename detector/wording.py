@@ -166,9 +166,10 @@ def _of_manifest(item: ManifestEvidence) -> Iterator[str]:
     if report.integrity is Integrity.INTACT:
         yield from _of_signature(report)
     if item.substitution is Substitution.EMBEDDED_DIFFERS:
+        what = "A file beside the picture holds" if item.source == "c2pa_sidecar" else "It carries"
         yield (
-            "The file carries other credentials than this registry knows the picture with: they "
-            "were added or exchanged since."
+            f"{what} other credentials than this registry knows the picture with: they were added "
+            "or exchanged since."
         )
     if report.history is History.DAMAGED_INGREDIENT:
         yield "An ingredient was already damaged when it was added; its history is unreliable."
