@@ -164,9 +164,15 @@ def test_a_copy_of_an_attested_picture_carries_its_claim_only_as_a_whole(
     verified = RecordMatch(
         record, MatchTier.COPY_VERIFIED, Likeness(inliers=80, agreement=0.9), "whole"
     )
-    hit = describe_match(verified)
-    assert hit.tier is MatchTier.SIMILAR
-    assert decide([hit], STANDARD, {}).origin is Origin.UNKNOWN
+    # A copy space calls a picture with anything pasted on it a copy; and here it saw a part.
+    embedded = RecordMatch(record, MatchTier.COPY_STRONG, Likeness(cosine=0.97), "whole")
+    part = RecordMatch(
+        record, MatchTier.COPY_STRONG, Likeness(distance_bits=3, quality=90, cosine=0.97), "content"
+    )
+    for match in (verified, embedded, part):
+        hit = describe_match(match)
+        assert hit.tier is MatchTier.SIMILAR
+        assert decide([hit], STANDARD, {}).origin is Origin.UNKNOWN
     strong = RecordMatch(record, MatchTier.COPY_STRONG, Likeness(distance_bits=3, quality=90))
     verdict = decide([describe_match(strong)], STANDARD, {})
     assert (verdict.origin, verdict.assurance) == (Origin.HUMAN_CLAIMED, Assurance.REGISTERED)
