@@ -81,8 +81,8 @@ def _headline(origin: Origin, lead: Opinion | None) -> str:
             return f"A record that this registry's operator revoked says that {statement}."
         case Rung.UNCONFIRMED_MARK:
             return (
-                f"A watermark under this service's key says that {statement}, but no record of "
-                "this registry confirms it."
+                f"A watermark under this service's key says that {statement}, but nothing that "
+                "counts here confirms it."
             )
         case Rung.UNSIGNED_LABEL if lead.kind is not EvidenceKind.METADATA:
             return f"Evidence that counts here for no more than a label says that {statement}."
