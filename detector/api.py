@@ -147,9 +147,13 @@ async def _read_upload(request: Request) -> _Upload:
         upload = form.get("file")
         if not isinstance(upload, UploadFile):
             raise InputError("the form has no file; send it in the field named file")
+        if len(form.getlist("file")) > 1:
+            raise InputError("the form has two pictures; send one in the field named file")
         sidecar = None
         given = form.get("manifest")
-        if isinstance(given, UploadFile):
+        if given is not None and not isinstance(given, UploadFile):
+            raise InputError("the field manifest holds no file; send the manifest store itself")
+        if given is not None:
             sidecar = Sidecar(_clean_name(given.filename or "manifest"), await given.read())
         return _Upload(_clean_name(upload.filename or "upload"), await upload.read(), sidecar)
 

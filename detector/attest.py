@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from detector.attesting import find_blind_spot, find_machine_evidence, list_doubts
+from detector.service import Depth
 from provenance.errors import (
     AttestationRefusedError,
     ImageDecodeError,
@@ -154,7 +155,7 @@ class Attester:
         media_type, raster = _require_writable(candidate)
         original = EncodedImage(candidate.data, media_type)
         # R2 to R4.
-        verdict = self.detector.examine(candidate)
+        verdict = self.detector.examine(candidate, depth=Depth.COMPLETE)
         _require_no_machine(candidate, source, verdict)
         ingredient = examine_ingredient(original, relationship=Relationship.PARENT, title=_TITLE)
         claim = AttestedClaim(source, name_holder(self.signer.signer.certificate_chain_pem))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REQUIRED_SOURCES", "find_blind_spot", "find_machine_evidence", "list_doubts"]
 
-REQUIRED_SOURCES = ("c2pa", "metadata", "registry", "watermark")
+REQUIRED_SOURCES = ("c2pa", "metadata", "registry", "watermark", "registry_search")
 """Sources that must have looked, whatever the settings leave out."""
 
 _CANNOT_FAIL = frozenset({*REQUIRED_SOURCES, "join", "pixels", "frames"})

@@ -96,8 +96,19 @@ class RegistryJoin:
         query: Callable[[], PerceptualHash | None],
     ) -> Sequence[Evidence]:
         store = self._store()
-        if store is None:
-            return evidence
+        return (
+            evidence
+            if store is None
+            else _once_each(self._join_with(store, candidate, evidence, query))
+        )
+
+    def _join_with(
+        self,
+        store: RecordStore,
+        candidate: Candidate,
+        evidence: Sequence[Evidence],
+        query: Callable[[], PerceptualHash | None],
+    ) -> Sequence[Evidence]:
         marks = _naming_marks(evidence)
         if not marks and _confirmed_record(evidence) is None:
             return evidence
@@ -112,12 +123,7 @@ class RegistryJoin:
         if confirmed is None:
             return joined
         record = store.get(confirmed)
-        surer = _is_found_surely(joined, confirmed)
-        joined = [
-            _compare_credentials(e, record)
-            for e in joined
-            if not (surer and _is_likeness_of(e, confirmed))
-        ]
+        joined = [_compare_credentials(e, record) for e in joined]
         if record.manifest_label not in _present_labels(evidence):
             mark_id = marks[0][0] if marks else None
             found = self._straight_hash(candidate.raster, marks, record) or query()
@@ -296,37 +302,49 @@ def _confirmed_record(evidence: Sequence[Evidence]) -> RecordId | None:
         and e.tier in _CONFIRMED
         and not e.revoked  # such a record gives no credentials back either
     ]
-    ranks = {tier: rank for rank, tier in enumerate(MatchTier)}
-    best = min(hits, key=lambda e: ranks[e.tier] if e.tier else len(ranks), default=None)
+    best = min(hits, key=_rank, default=None)
     return None if best is None else best.record_id
+
+
+_RANKS = {tier: rank for rank, tier in enumerate(MatchTier)}
+
+
+def _rank(item: RegistryEvidence) -> int:
+    """Of its tier; lower is surer."""
+    return len(_RANKS) if item.tier is None else _RANKS[item.tier]
 
 
 _SURE = (MatchBasis.FILE_HASH, MatchBasis.PIXEL_HASH, MatchBasis.WATERMARK)
 
 
-def _is_found_surely(evidence: Sequence[Evidence], record_id: RecordId) -> bool:
-    """Whether bytes, pixels or a mark confirm the record, not only its looks."""
-    return any(
-        isinstance(e, RegistryEvidence)
-        and e.record_id == record_id
-        and e.basis in _SURE
-        and e.tier in _CONFIRMED
-        for e in evidence
-    )
+def _once_each(evidence: Sequence[Evidence]) -> Sequence[Evidence]:
+    """Each record's likeness once, the surest; none where bytes, pixels or a mark confirm it.
 
-
-def _is_likeness_of(item: Evidence, record_id: RecordId) -> bool:
-    """Looking like the record that is confirmed anyway says nothing more."""
-    return (
-        isinstance(item, RegistryEvidence)
-        and item.basis not in _SURE
-        and item.record_id == record_id
-    )
+    Two sources compare a picture by its looks: what both say of a record is said twice.
+    """
+    sure: set[RecordId | None] = set()
+    best: dict[RecordId | None, RegistryEvidence] = {}
+    for item in evidence:
+        if not isinstance(item, RegistryEvidence):
+            continue
+        if item.basis in _SURE:
+            sure |= {item.record_id} if item.tier in _CONFIRMED else set()
+        elif item.record_id not in best or _rank(item) <= _rank(best[item.record_id]):
+            best[item.record_id] = item  # of two alike the later, which was measured closer
+    kept = [one for one in best.values() if one.record_id not in sure]
+    return [
+        item
+        for item in evidence
+        if not isinstance(item, RegistryEvidence)
+        or item.record_id is None
+        or item.basis in _SURE
+        or any(item is one for one in kept)
+    ]
 
 
 def _compare_credentials(item: Evidence, record: RegistryRecord) -> Evidence:
-    """A manifest of the file itself, held against the one that its record keeps."""
-    if not isinstance(item, ManifestEvidence) or item.source != "c2pa":
+    """A manifest in the file or beside it, held against the one that its record keeps."""
+    if not isinstance(item, ManifestEvidence) or item.source == "c2pa_recovered":
         return item
     report = item.report
     known = {report.manifest_label, *(one.manifest_label for one in report.ingredients)}

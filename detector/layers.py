@@ -167,6 +167,8 @@ def _substitution(value: Substitution) -> str:
         case Substitution.EMBEDDED_DIFFERS:
             return "They are other credentials than this registry knows the picture with."
         case Substitution.NOT_EVALUATED:
-            return "This registry does not know the picture, so there is nothing to compare with."
+            return (
+                "There is nothing to compare with: this registry vouches for no credentials of it."
+            )
         case _:
             assert_never(value)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from provenance.types import Evidence, ManifestReport, RecordId
 
-__all__ = ["STANDARD", "Policy", "choose_action", "decide"]
+__all__ = ["STANDARD", "Policy", "choose_action", "decide", "is_settled"]
 
 _TIER_RANK = MappingProxyType({tier: -i for i, tier in enumerate(MatchTier)})
 
@@ -77,6 +77,20 @@ def decide(evidence: Sequence[Evidence], policy: Policy, list_dates: Mapping[str
         claimant=_claimant(origin, opinions),
         contradictions=tuple(describe_clash(clash, evidence) for clash in clashes),
     )
+
+
+def is_settled(verdict: Verdict) -> bool:
+    """Whether a longer look could change nothing that matters.
+
+    Hints do not settle: anyone could write one to keep the search from finding the record, whose
+    answer weighs more. Nor does a claim that anybody signed: a copy of a registered picture may be
+    behind it.
+    """
+    if verdict.origin is Origin.UNKNOWN:
+        return False
+    if verdict.origin in CLAIMS:
+        return verdict.assurance is Assurance.REGISTERED
+    return verdict.origin is Origin.CONFLICTING or verdict.assurance is not Assurance.HINT
 
 
 def _weigh_all(evidence: Sequence[Evidence], policy: Policy) -> list[Opinion]:

@@ -16,11 +16,11 @@ from threading import Lock, Thread
 from traceback import extract_tb
 from typing import TYPE_CHECKING
 
-from detector.policy import STANDARD, Policy, decide
+from detector.policy import STANDARD, Policy, decide, is_settled
 from provenance.errors import ProvenanceError
 from provenance.imaging import DEFAULT_LIMITS, ImageLimits, open_candidate
 from provenance.interfaces import SkimmingSource
-from provenance.types import Origin, SourceFailure
+from provenance.types import SourceFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,12 +46,13 @@ hostile files cannot fill the process with threads."""
 class Depth(StrEnum):
     """How hard to look.
 
-    FAST: fast sources only, and those that can skim do. THOROUGH: all, when the fast decided
-    nothing.
+    FAST: fast sources only, and those that can skim do. THOROUGH: all, unless the fast settled it
+    (`detector.policy.is_settled`). COMPLETE: all, for whoever signs what the answer allows.
     """
 
     FAST = "fast"
     THOROUGH = "thorough"
+    COMPLETE = "complete"
 
 
 @dataclass(slots=True)
@@ -122,7 +123,7 @@ class DetectorService:
                 evidence += self._ask(source, candidate, self.source_timeout_s, depth)
         # R3: join with the registry.  R4: decide.
         verdict = self._settle(candidate, evidence)
-        if verdict.origin is Origin.UNKNOWN and depth is Depth.THOROUGH:
+        if depth is Depth.COMPLETE or (depth is Depth.THOROUGH and not is_settled(verdict)):
             found = self._ask_thorough(candidate)
             if found:
                 verdict = self._settle(candidate, [*evidence, *found])

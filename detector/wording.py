@@ -81,8 +81,8 @@ def _headline(origin: Origin, lead: Opinion | None) -> str:
             return f"A record that this registry's operator revoked says that {statement}."
         case Rung.UNCONFIRMED_MARK:
             return (
-                f"A watermark under this service's key says that {statement}, but no record of "
-                "this registry confirms it."
+                f"A watermark under this service's key says that {statement}, but nothing that "
+                "counts here confirms it."
             )
         case Rung.UNSIGNED_LABEL if lead.kind is not EvidenceKind.METADATA:
             return f"Evidence that counts here for no more than a label says that {statement}."
@@ -166,9 +166,10 @@ def _of_manifest(item: ManifestEvidence) -> Iterator[str]:
     if report.integrity is Integrity.INTACT:
         yield from _of_signature(report)
     if item.substitution is Substitution.EMBEDDED_DIFFERS:
+        what = "A file beside the picture holds" if item.source == "c2pa_sidecar" else "It carries"
         yield (
-            "The file carries other credentials than this registry knows the picture with: they "
-            "were added or exchanged since."
+            f"{what} other credentials than this registry knows the picture with: they were added "
+            "or exchanged since."
         )
     if report.history is History.DAMAGED_INGREDIENT:
         yield "An ingredient was already damaged when it was added; its history is unreliable."

@@ -536,7 +536,7 @@ class EvidenceSource(Protocol):
 
     @property
     def thorough(self) -> bool:
-        """True for a source that is asked only when the fast ones decided nothing."""
+        """True for a source that is asked only when the fast ones left it unsettled."""
 
     def collect(self, candidate: Candidate) -> Sequence[Evidence]:
         """What this source finds; empty only when it does not apply at all."""

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         RegistryRecord,
     )
 
-__all__ = ["LikenessSearch", "RecordMatch", "SearchOptions", "space_of"]
+__all__ = ["WHOLE", "LikenessSearch", "RecordMatch", "SearchOptions", "space_of"]
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from provenance.types import (
     RegistryEvidence,
     SourceClaim,
 )
-from registry.likeness import LikenessSearch, SearchOptions
+from registry.likeness import WHOLE, LikenessSearch, SearchOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,11 +97,11 @@ def describe_match(match: RecordMatch) -> RegistryEvidence:
     """What a search found, as evidence.
 
     Machines are named on a part of a picture already. A claim that a person or a camera made it is
-    about the whole: a copy that only geometry found may have anything beside it, so it is shown as
-    similar.
+    about the whole: a copy that only geometry, an embedding or a part found may have anything
+    beside it, so it is shown as similar.
     """
     record, likeness, tier = match.record, match.likeness, match.tier
-    if record.kind is RecordKind.ATTESTED and tier is not MatchTier.COPY_STRONG:
+    if record.kind is RecordKind.ATTESTED and not _is_copy_as_a_whole(match):
         tier = MatchTier.SIMILAR
     evidence = RegistryEvidence(
         Finding.PRESENT,
@@ -117,6 +117,14 @@ def describe_match(match: RecordMatch) -> RegistryEvidence:
         view=match.view,
     )
     return evidence if tier is MatchTier.SIMILAR else add_claim(evidence, record)
+
+
+def _is_copy_as_a_whole(match: RecordMatch) -> bool:
+    return (
+        match.tier is MatchTier.COPY_STRONG
+        and match.view == WHOLE
+        and _basis(match) is MatchBasis.PERCEPTUAL_HASH
+    )
 
 
 def _basis(match: RecordMatch) -> MatchBasis:

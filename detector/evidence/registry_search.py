@@ -1,7 +1,7 @@
 """The ``registry_search`` source: copies of registered pictures that no cheap comparison finds.
 
-Asked only when nothing else decided. Parts of the picture are looked up too, embeddings where an
-embedder is configured, and the best candidates are compared point by point.
+Asked only while no more than a hint decided. Parts of the picture are looked up too, embeddings
+where an embedder is configured, and the best candidates are compared point by point.
 """
 
 from __future__ import annotations

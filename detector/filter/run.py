@@ -8,7 +8,7 @@ F4 decisions table and report.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from detector.filter.journal import Journal
@@ -16,6 +16,7 @@ from detector.filter.report import FilterReport, summarise, write_decisions
 from detector.filter.shards.folder import check_folders, key_of, list_samples
 from detector.policy import choose_action
 from detector.service import Depth
+from detector.sidecars import find_sidecar, read_sidecar
 from provenance.errors import (
     ImageTooLargeError,
     InputError,
@@ -140,6 +141,9 @@ class FolderFilter:
             return self._unread(key, "too_large", error)
         except InputError as error:
             return self._unread(key, "unreadable", error)
+        beside = find_sidecar(path)
+        if beside is not None:
+            candidate = replace(candidate, sidecar=read_sidecar(beside, limits=limits))
         verdict = self.service.examine(candidate, depth=self.depth)
         action, reason_code = choose_action(verdict, self.service.policy)
         undecided = verdict.origin is Origin.UNKNOWN
@@ -154,7 +158,10 @@ class FolderFilter:
     def _copy(
         self, path: Path, folder: Path, out: Path, decision: FilterDecision
     ) -> FilterDecision:
-        """Copies a kept sample untouched, if its bytes still are those that were decided on."""
+        """Copies a kept sample untouched, if its bytes still are those that were decided on.
+
+        Its manifest goes with it where it lies in a file beside it.
+        """
         if decision.key in (DECISIONS, JOURNAL):
             taken = InputError(f"{path} has a name that the filter's own output needs; rename it")
             return self._unread(decision.key, "reserved_name", taken)
@@ -166,4 +173,8 @@ class FolderFilter:
             changed = InputError(f"{path} changed while it was filtered; look at it again")
             return self._unread(decision.key, "changed", changed)
         write_file_atomic(out / path.relative_to(folder), data)
+        beside = find_sidecar(path)
+        sidecar = None if beside is None else read_sidecar(beside, limits=self.service.limits)
+        if beside is not None and sidecar is not None and sidecar.problem is None:
+            write_file_atomic(out / beside.relative_to(folder), sidecar.data)
         return decision

@@ -7,14 +7,20 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from deliveries import DeliveringHome, make_home
 from PIL import Image, PngImagePlugin
 from typer.testing import CliRunner
 
+from benchmarks.foreign_marks import write_foreign_mark
 from detector.attest_cli import attest_app
 from detector.attesting import find_blind_spot
+from detector.evidence.known_marks.table import KNOWN_MARKS
 from detector.wiring import build_attester, build_detector
+from generator.embedded.training.captions import Split, sample_spec
+from generator.embedded.training.scenes import draw_scene
+from generator.service import Studio
 from provenance.demo.attacks import strip_metadata
 from provenance.errors import (
     AttestationRefusedError,
@@ -37,14 +43,19 @@ from provenance.manifest.wiring import build_trust
 from provenance.testing.certificates import ThrowawayAuthority
 from provenance.testing.manifests import sample_claim
 from provenance.testing.pictures import flat_picture, natural_picture
+from provenance.testing.twins_generation import GradientPipeline, LuminanceChecker
 from provenance.types import (
+    Assurance,
     EncodedImage,
     ManifestEvidence,
     MediaType,
+    Origin,
+    RasterImage,
     RecordKind,
     RegistryEvidence,
     SourceFailure,
 )
+from provenance.watermark.codecs.dwt_reading import FrequencyMethod
 from registry.check import check_consistency
 from registry.wiring import open_registry
 
@@ -53,7 +64,7 @@ if TYPE_CHECKING:
 
     from detector.attest import Attested
     from provenance.config import Settings
-    from provenance.types import Delivery, Verdict
+    from provenance.types import Delivery, GenerationRequest, Verdict
 
 CAPTURE, EDITS = ATTESTABLE["digitalCapture"], ATTESTABLE["humanEdits"]
 IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -412,7 +423,46 @@ def test_a_source_that_cannot_look_is_no_permission(
 def test_sources_that_must_look_do_so_whatever_the_settings_say(home: DeliveringHome) -> None:
     narrow = replace(home.settings, detector=replace(home.settings.detector, sources=("c2pa",)))
     names = {source.name for source in build_attester(narrow).detector.sources}
-    assert {"c2pa", "metadata", "registry", "watermark"} <= names
+    assert {"c2pa", "metadata", "registry", "registry_search", "watermark"} <= names
+
+
+class ScenePipeline(GradientPipeline):
+    """Draws what has corners to compare point by point."""
+
+    def draw(self, request: GenerationRequest) -> RasterImage:
+        spec = sample_spec(np.random.default_rng(3), Split.TEST)
+        return RasterImage(draw_scene(spec, side_px=request.width_px))
+
+
+def test_neither_a_claim_nor_a_copyable_mark_keeps_the_search_from_a_part_of_ours(
+    home: DeliveringHome, tmp_path: Path, authority: ThrowawayAuthority
+) -> None:
+    """Anyone can sign a claim over a part of ours, or put another program's mark into it."""
+    studio = Studio(ScenePipeline(), LuminanceChecker())
+    drawing = replace(home, service=replace(home.service, open_studio=lambda _name: studio))
+    ours = drawing.deliver("a lighthouse on a rock")
+    part = decode_image(ours.asset.image.data).pixels[60:450, 80:460]
+    pytest.importorskip("imwatermark", reason="invisible-watermark is not installed")
+    mark = next(mark for mark in KNOWN_MARKS if mark.tool == "Stable Diffusion XL")
+    hinted = write_foreign_mark(
+        RasterImage(part),
+        np.array(mark.bits),
+        path=next(iter(mark.writers)),
+        method=FrequencyMethod.DWT_DCT,
+    )
+    claimed = encode_image(RasterImage(part), MediaType.JPEG).data
+    claimed = signed(claimed, MediaType.JPEG, authority, source=CAPTURE)
+    for data, origin in (
+        (claimed, Origin.CONFLICTING),
+        (encode_image(hinted, MediaType.PNG).data, Origin.MACHINE_MADE),
+    ):
+        verdict = verify(home.settings, data)
+        assert (verdict.origin, verdict.assurance, verdict.record_id) == (
+            origin,
+            Assurance.REGISTERED,
+            ours.record.record_id,
+        )
+        assert_refused(home, data, tmp_path, ours.record.record_id)
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,14 @@ def test_a_form_without_a_file_field_is_refused(client: TestClient) -> None:
     assert "field named file" in answer.json()["detail"]
 
 
+def test_two_pictures_and_a_manifest_that_is_no_file_are_refused(client: TestClient) -> None:
+    two = client.post("/v1/verify", files=[("file", ("a.png", PNG)), ("file", ("b.png", PNG))])
+    text = client.post("/v1/verify", files={"file": ("a.png", PNG)}, data={"manifest": "a.c2pa"})
+    assert (two.status_code, text.status_code) == (400, 400)
+    assert "two pictures" in two.json()["detail"]
+    assert "field manifest" in text.json()["detail"]
+
+
 def test_a_broken_form_is_refused(client: TestClient) -> None:
     headers = {"content-type": "multipart/form-data; boundary=x"}
     answer = client.post("/v1/verify", content=b"no form at all", headers=headers)

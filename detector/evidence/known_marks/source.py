@@ -1,7 +1,7 @@
 """The sources ``known_watermarks`` and ``known_watermarks_search``: marks of other programs.
 
 The first looks at the picture as it is, always; the second searches for one that was mirrored,
-scaled or cropped since, and is asked only when nothing else decided.
+scaled or cropped since, and is asked only while no more than a hint decided.
 """
 
 from __future__ import annotations

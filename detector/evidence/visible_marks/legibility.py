@@ -62,7 +62,7 @@ _LOOK_ALIKE = str.maketrans({"0": "o", "1": "i", "l": "i", "|": "i", "!": "i", "
 
 
 class Likeness(Enum):
-    """What a word is to the nearest name. SLIP: clean, but for a letter misread."""
+    """What a word is to the nearest name. SLIP: clean, but for a letter misread or a lost end."""
 
     CLEAN = "clean"
     SLIP = "slip"
@@ -131,18 +131,32 @@ def judge_word(text: str) -> NameReading | None:
     if not near:
         return None
     share, distance, name = min(near)
-    likeness = _likeness(distance, name)
+    likeness = _likeness(folded, distance, name)
     if likeness is None:
         return None
     return NameReading(AGENCIES[name], letters, likeness, 1.0 - share)
 
 
-def _likeness(distance: int, name: str) -> Likeness | None:
+def _likeness(folded: str, distance: int, name: str) -> Likeness | None:
     if distance == 0:
         return Likeness.CLEAN
     if len(name) < MIN_GARBLED_LETTERS:
         return None
-    return Likeness.SLIP if distance <= SLIPS else Likeness.GARBLED
+    is_near = distance <= SLIPS or _is_stretch(folded, name.translate(_LOOK_ALIKE))
+    return Likeness.SLIP if is_near else Likeness.GARBLED
+
+
+def _is_stretch(word: str, name: str) -> bool:
+    """Whether `word` is a part of `name`, but for a slip.
+
+    Where the picture is as bright as the letters, the reader loses an end of the name and is sure
+    of the rest: "dreamsti", "gettyimag".
+    """
+    return any(
+        _distance(word, name[start : start + length], limit=SLIPS) is not None
+        for length in range(len(word) - SLIPS, len(word) + SLIPS + 1)
+        for start in range(len(name) - length + 1)
+    )
 
 
 def _least_confidence(likeness: Likeness) -> float:

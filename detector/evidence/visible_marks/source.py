@@ -3,7 +3,7 @@
 A hint at most. A clean agency's name says that the picture is, or shows, a stock photograph; a
 garbled one that a generator painted it from memory; something repeated all over it that somebody
 covered a preview. The first source looks always; the second reads text, where the program
-tesseract is installed, and is asked only when nothing else decided.
+tesseract is installed, and is asked only while no more than a hint decided.
 """
 
 from __future__ import annotations

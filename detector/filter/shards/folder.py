@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detector.sidecars import SUFFIX
 from provenance.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ __all__ = ["check_folders", "key_of", "list_samples"]
 def list_samples(folder: Path) -> Iterator[Path]:
     """Every file below `folder`, in a stable order; linked folders are not followed.
 
+    A manifest that lies beside its picture is part of that sample and none of its own.
+
     Raises:
         InputError: `folder` is missing or no folder.
     """
@@ -24,8 +27,11 @@ def list_samples(folder: Path) -> Iterator[Path]:
         raise InputError(f"{folder} is not a folder; name the folder that holds the pictures")
     for place, folders, names in os.walk(folder):
         folders.sort()
+        pictures = [name for name in names if not name.endswith(SUFFIX)]
+        owners = {*pictures, *(Path(name).stem for name in pictures)}
         for name in sorted(names):
-            yield Path(place) / name
+            if not (name.endswith(SUFFIX) and name.removesuffix(SUFFIX) in owners):
+                yield Path(place) / name
 
 
 def key_of(path: Path, folder: Path) -> str:

@@ -133,6 +133,36 @@ def test_every_sample_gets_one_decision_and_kept_ones_arrive_untouched(
     assert (seen[0], seen[-1]) == ((0, 8), (8, 8))
 
 
+class SidecarSource(WidthSource):
+    """Calls machine-made what has "AI" beside it."""
+
+    def collect(self, candidate: Candidate) -> Sequence[Evidence]:
+        said = candidate.sidecar is not None and candidate.sidecar.data == b"AI"
+        claim = SourceClaim.FULLY_AI if said else SourceClaim.NO_CLAIM
+        return [MetadataEvidence(Finding.PRESENT, "A label.", claim=claim)]
+
+
+def test_a_manifest_beside_a_sample_is_read_with_it_and_goes_with_it(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    root.mkdir()
+    beside = {"made.png.c2pa": b"AI", "stem.c2pa": b"AI", "kept.png.c2pa": b"no", "left.c2pa": b"-"}
+    for name, data in {
+        **dict.fromkeys(("made.png", "stem.png", "kept.png"), PNG),
+        **beside,
+    }.items():
+        (root / name).write_bytes(data)
+    FolderFilter(DetectorService([SidecarSource()]), LocalEngine(2)).start(
+        root, tmp_path / "out", silent
+    )
+    assert decisions(tmp_path / "out") == {
+        "made.png": ("drop", "machine_made.hint.metadata"),
+        "stem.png": ("drop", "machine_made.hint.metadata"),
+        "kept.png": ("keep", "unknown.none"),
+        "left.c2pa": ("review", "not_an_image"),  # of no picture here
+    }
+    assert kept_below(tmp_path / "out") == {"kept.png": PNG, "kept.png.c2pa": b"no"}
+
+
 def test_the_table_says_what_decided(folder: Path, tmp_path: Path) -> None:
     make_filter().start(folder, tmp_path / "out", silent)
     table = pq.read_table(tmp_path / "out" / DECISIONS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -21,9 +21,11 @@ from provenance.testing.twins_registry import MemoryRecordStore
 from provenance.types import (
     AssetInfo,
     Assurance,
+    Credential,
     Finding,
     Fingerprints,
     ManifestEvidence,
+    ManifestReport,
     MatchBasis,
     MatchTier,
     MediaType,
@@ -32,6 +34,7 @@ from provenance.types import (
     RecordKind,
     RegistryEvidence,
     RegistryRecord,
+    Substitution,
     WatermarkEvidence,
 )
 from registry.likeness import RecordMatch
@@ -161,9 +164,15 @@ def test_a_copy_of_an_attested_picture_carries_its_claim_only_as_a_whole(
     verified = RecordMatch(
         record, MatchTier.COPY_VERIFIED, Likeness(inliers=80, agreement=0.9), "whole"
     )
-    hit = describe_match(verified)
-    assert hit.tier is MatchTier.SIMILAR
-    assert decide([hit], STANDARD, {}).origin is Origin.UNKNOWN
+    # A copy space calls a picture with anything pasted on it a copy; and here it saw a part.
+    embedded = RecordMatch(record, MatchTier.COPY_STRONG, Likeness(cosine=0.97), "whole")
+    part = RecordMatch(
+        record, MatchTier.COPY_STRONG, Likeness(distance_bits=3, quality=90, cosine=0.97), "content"
+    )
+    for match in (verified, embedded, part):
+        hit = describe_match(match)
+        assert hit.tier is MatchTier.SIMILAR
+        assert decide([hit], STANDARD, {}).origin is Origin.UNKNOWN
     strong = RecordMatch(record, MatchTier.COPY_STRONG, Likeness(distance_bits=3, quality=90))
     verdict = decide([describe_match(strong)], STANDARD, {})
     assert (verdict.origin, verdict.assurance) == (Origin.HUMAN_CLAIMED, Assurance.REGISTERED)
@@ -256,6 +265,39 @@ def test_a_likeness_of_the_confirmed_record_is_left_out(store: MemoryRecordStore
     assert registry_hits(found)[0].basis is MatchBasis.PERCEPTUAL_HASH
     joined = join(store).join(copy, found)
     assert {hit.basis for hit in registry_hits(list(joined))} == {MatchBasis.WATERMARK}
+
+
+def test_what_two_sources_say_of_a_records_looks_is_said_once(store: MemoryRecordStore) -> None:
+    record_id = register(store, candidate_of(PICTURE))
+    copy = candidate_of(PICTURE, MediaType.JPEG)
+    (near,) = source(store).collect(copy)
+    assert isinstance(near, RegistryEvidence)
+    measured = replace(near, inliers=80, agreement=0.9)
+    similar = replace(near, tier=MatchTier.SIMILAR, record_id=RecordId("0" * 16))
+    joined = list(join(store).join(copy, [near, similar, measured]))
+    assert registry_hits(joined) == [similar, measured]
+    # A revoked record confirms nothing, and stands in the answer once all the same.
+    exact = replace(near, basis=MatchBasis.PIXEL_HASH, tier=MatchTier.EXACT, revoked=True)
+    joined = list(join(store).join(copy, [exact, replace(near, revoked=True)]))
+    assert registry_hits(joined) == [exact]
+    assert record_id == exact.record_id
+
+
+@pytest.mark.parametrize(
+    ("place", "words"), [("c2pa", "It carries"), ("c2pa_sidecar", "A file beside the picture")]
+)
+def test_credentials_in_a_file_and_beside_it_are_held_against_the_records(
+    store: MemoryRecordStore, place: Literal["c2pa", "c2pa_sidecar"], words: str
+) -> None:
+    register(store, candidate_of(PICTURE))
+    report = ManifestReport(credential=Credential.SIDECAR, manifest_label="urn:c2pa:another")
+    other = ManifestEvidence(Finding.INVALID, "Of other bytes.", report, place)
+    candidate = candidate_of(PICTURE)
+    joined = join(store).join(candidate, [*source(store).collect(candidate), other])
+    (found,) = (e for e in joined if isinstance(e, ManifestEvidence) and e.source == place)
+    assert found.substitution is Substitution.EMBEDDED_DIFFERS
+    reasons = decide(joined, STANDARD, {}).reasons
+    assert any(one.startswith(f"{words}") and "other credentials" in one for one in reasons)
 
 
 def test_a_copy_without_a_mark_is_confirmed_by_its_looks(store: MemoryRecordStore) -> None:

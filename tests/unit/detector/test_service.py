@@ -22,9 +22,13 @@ from provenance.testing.sources import picture_candidate, raw_candidate
 from provenance.types import (
     Assurance,
     Finding,
+    MatchBasis,
+    MatchTier,
     MediaType,
     MetadataEvidence,
     Origin,
+    RecordKind,
+    RegistryEvidence,
     SourceClaim,
     SourceFailure,
 )
@@ -36,6 +40,14 @@ if TYPE_CHECKING:
 
 AI = MetadataEvidence(Finding.PRESENT, "A label.", claim=SourceClaim.FULLY_AI)
 NOTHING = MetadataEvidence(Finding.ABSENT, "No label.")
+RECORD = RegistryEvidence(
+    Finding.PRESENT,
+    "This very file.",
+    MatchBasis.FILE_HASH,
+    MatchTier.EXACT,
+    "82442dab3d2a3563",
+    RecordKind.GENERATED,
+)
 
 
 @dataclass
@@ -126,15 +138,22 @@ def test_a_source_that_hangs_is_left_behind_and_not_asked_for_ever() -> None:
     assert not failures(service.examine(candidate).evidence)
 
 
-def test_thorough_sources_are_asked_only_when_nothing_decided() -> None:
-    candidate = picture_candidate()
-    for first, asked in ((AI, 0), (NOTHING, 1)):
-        thorough = answering(AI, thorough=True)
-        DetectorService([answering(first), thorough]).examine(candidate)
-        assert thorough.asked == asked
+@pytest.mark.parametrize(
+    ("first", "depth", "asked"),
+    [
+        (RECORD, Depth.THOROUGH, 0),
+        (RECORD, Depth.COMPLETE, 1),
+        (AI, Depth.THOROUGH, 1),  # a label, which anyone can add to keep the search away
+        (NOTHING, Depth.THOROUGH, 1),
+        (NOTHING, Depth.FAST, 0),
+    ],
+)
+def test_thorough_sources_are_asked_until_more_than_a_hint_answers(
+    first: Evidence, depth: Depth, asked: int
+) -> None:
     thorough = answering(AI, thorough=True)
-    verdict = DetectorService([thorough]).examine(candidate, depth=Depth.FAST)
-    assert (verdict.origin, thorough.asked) == (Origin.UNKNOWN, 0)
+    DetectorService([answering(first), thorough]).examine(picture_candidate(), depth=depth)
+    assert thorough.asked == asked
 
 
 def test_every_fast_source_is_asked_because_contradictions_count() -> None:

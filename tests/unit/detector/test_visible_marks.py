@@ -32,10 +32,13 @@ from provenance.types import (
     Assurance,
     FilterAction,
     Finding,
+    MatchBasis,
+    MatchTier,
     MediaType,
     MetadataEvidence,
     Origin,
     RasterImage,
+    RegistryEvidence,
     SourceClaim,
     SourceFailure,
     VisibleMarkEvidence,
@@ -102,6 +105,9 @@ def test_any_shape_is_answered(width: int, height: int) -> None:
         ("123RF", Likeness.CLEAN),
         ("iSt0ck", Likeness.CLEAN),
         ("shutlerstock", Likeness.SLIP),
+        ("dreamsti", Likeness.SLIP),
+        ("gettyimag", Likeness.SLIP),
+        ("utterst0ck", Likeness.SLIP),
         ("sutterso", Likeness.GARBLED),
         ("shuttesrtckk", Likeness.GARBLED),
         ("depostiphtos", Likeness.GARBLED),
@@ -266,19 +272,21 @@ def test_a_clean_name_and_an_overlay_are_shown_and_decide_nothing(
     assert choose_action(verdict, STANDARD)[0] is FilterAction.KEEP
 
 
-def test_text_is_not_read_where_something_else_decided(
+def test_text_is_not_read_where_more_than_a_hint_decided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path, monkeypatch, f"touch {tmp_path}/was_called; cat > /dev/null")
-    label = MetadataEvidence(Finding.PRESENT, "A label.", claim=SourceClaim.FULLY_AI)
+    record = RegistryEvidence(
+        Finding.PRESENT, "This file.", MatchBasis.FILE_HASH, MatchTier.EXACT, "82442dab3d2a3563"
+    )
 
-    class Labelled:
-        name, thorough = "metadata", False
+    class Registered:
+        name, thorough = "registry", False
 
-        def collect(self, _candidate: object) -> list[MetadataEvidence]:
-            return [label]
+        def collect(self, _candidate: object) -> list[RegistryEvidence]:
+            return [record]
 
-    DetectorService([Labelled(), TextSource()]).examine(candidate_of(PHOTO))
+    DetectorService([Registered(), TextSource()]).examine(candidate_of(PHOTO))
     assert not (tmp_path / "was_called").exists()
 
 
