@@ -19,13 +19,12 @@ from provenance.manifest.jumbf import active_manifest_store, split_store
 from provenance.manifest.reading import read_manifest
 from provenance.types import (
     Credential,
-    EventKind,
-    EventTarget,
     Integrity,
     Scope,
     SoftBinding,
     parse_record_id,
 )
+from registry.events import find_revocation
 from registry.receipts import build_receipt, check_receipt, digest_store, log_uri, receipt_size
 from registry.soft_bindings import (
     agreement,
@@ -270,11 +269,11 @@ class ResolutionService:
         """
         check_manifest_id(manifest_id)
         record = self.records.find_by_manifest(manifest_id)
-        for event in () if record is None else self.records.notices(record):
-            if (event.kind, event.target_kind) == (EventKind.REVOCATION, EventTarget.RECORD):
-                raise RecordNotFoundError(
-                    f"manifest {manifest_id} is not given out any more: {event.describe()}"
-                )
+        revoked = None if record is None else find_revocation(self.records.notices(record))
+        if revoked is not None:
+            raise RecordNotFoundError(
+                f"manifest {manifest_id} is not given out any more: {revoked.describe()}"
+            )
         store = self._find_store(manifest_id, record)
         return active_manifest_store(store) if active_only else store
 
