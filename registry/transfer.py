@@ -301,6 +301,7 @@ class _Target:
         leaves: Places of the leaves it had before, by hash, in order: a manifest that was stored,
             deleted and stored again has two equal ones.
         places: Where the exported leaves are now, by their exported place.
+        absent: Digests of files that were not found when their record came by.
     """
 
     engine: Engine
@@ -308,6 +309,7 @@ class _Target:
     log_ids: Collection[str]
     leaves: dict[bytes, deque[int]] = field(default_factory=dict)
     places: dict[int, int] = field(default_factory=dict)
+    absent: set[str] = field(default_factory=set)
 
 
 def import_registry(
@@ -346,6 +348,7 @@ def import_registry(
     with reading(engine) as session:
         enough = 0 <= size <= log_size(session)
         done.log_is_same = enough and read_root(session, size).hex() == root
+        done.missing = _count_missing(session, target.absent)
     return done
 
 
@@ -383,7 +386,14 @@ def _import_batch(
     done.entries += entries - known
     if target.assets is not None:
         for digest, media_type in files:
-            _import_file(target.assets, source, digest, media_type, done)
+            if target.assets.get(digest) is not None:
+                continue
+            file = source.get(digest)
+            if file is None:
+                target.absent.add(digest)
+            else:
+                _keep(target.assets, file, media_type)
+                done.files += 1
         for digest in gone:
             target.assets.remove(digest)
 
@@ -559,17 +569,14 @@ def _import_head(session: Session, target: _Target, document: Mapping[str, Any])
         session.execute(insert(_TREE_HEADS).values(values))
 
 
-def _import_file(
-    assets: ManagedAssets, source: ManagedAssets, digest: str, media_type: str, done: Imported
-) -> None:
-    if assets.get(digest) is not None:
-        return
-    data = source.get(digest)
-    if data is None:
-        done.missing += 1
-        return
-    _keep(assets, data, media_type)
-    done.files += 1
+def _count_missing(session: Session, absent: Collection[str]) -> int:
+    """Files that should be here: a later entry may have said that one was deleted, or erased."""
+    rows = (
+        row
+        for digest in sorted(absent)
+        for row in session.scalars(select(RecordRow).where(RecordRow.sha256 == digest))
+    )
+    return sum(not _is_deleted(session, row) for row in rows)
 
 
 # -- lines ---------------------------------------------------------------------------------------

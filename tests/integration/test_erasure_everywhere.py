@@ -166,6 +166,18 @@ def test_a_deletion_is_taken_over_with_its_file(store, assets, target, target_as
     assert not target_assets.contains(record.asset.sha256)
 
 
+def test_files_that_went_are_not_called_missing(store, assets, target, target_assets, tmp_path):
+    """The entry that says so comes long after the record: in another transaction."""
+    records = [commit(store, assets, number) for number in range(66)]
+    deleted, lost = records[0], records[1]
+    for record in (deleted, lost):
+        assets.remove(record.asset.sha256)
+    EventLog(store.engine).note_deletion(deleted.record_id, "past its retention")
+    export_registry(store.engine, assets, tmp_path / "out")
+    done = import_registry(target.engine, target_assets, tmp_path / "out")
+    assert (done.files, done.missing) == (64, 1)
+
+
 def test_an_export_over_an_older_one_keeps_no_file_that_went(store, assets, tmp_path):
     records = [commit(store, assets, number) for number in range(3)]
     out = LocalAssetStore(tmp_path / "out" / "assets")
