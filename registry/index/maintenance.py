@@ -16,6 +16,7 @@ from registry.index.hash_chunks import chunk_keys, count_missing, rebuild, remov
 from registry.index.pgvector import forget_vector
 from registry.index.sign_codes import encode
 from registry.index.vectors import SqlVectorIndex, read_vectors
+from registry.log_rows import lock_log
 from registry.tables import EmbeddingRow, HashChunkRow, IndexGenerationRow, PerceptualHashRow
 
 if TYPE_CHECKING:
@@ -82,6 +83,9 @@ def rebuild_indexes(engine: Engine, folder: Path | None) -> tuple[IndexState, ..
         RegistryUnavailableError: The database cannot be reached or written.
     """
     with translated_errors(str(engine.url)), writer(engine).begin() as connection:
+        # Else a hash that is committed meanwhile would lose its chunks, and one that is erased
+        # meanwhile would get them back.
+        lock_log(connection)
         rebuild(connection)
     if folder is not None:
         remove_stale_files(engine, folder)  # of spaces without rows nothing is written anew

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from dataclasses import replace
 
 import pytest
@@ -23,13 +24,15 @@ from provenance.testing.stores import (
 from provenance.types import EncodedImage, MediaType, SoftBinding
 from registry.assets import LocalAssetStore
 from registry.check import check_consistency
-from registry.engine import reading
-from registry.events import EventLog
+from registry.engine import reading, writing
+from registry.events import EventLog, delete_whole
 from registry.index.maintenance import check_indexes, rebuild_indexes, remove_stale_files
 from registry.index.pgvector import PgVectorIndex
+from registry.log_rows import lock_log
 from registry.migrate import upgrade
 from registry.repository import ManifestRepository
 from registry.store import open_store
+from registry.tables import Base
 from registry.transfer import export_registry, import_registry
 from registry.wiring import open_asset_store, open_registry
 
@@ -88,6 +91,21 @@ def test_files_of_codes_go_with_what_was_erased(store, assets, tmp_path):
         assert remove_stale_files(store.engine, folder) == 1
         assert not file.exists()
         assert not any(state.problem for state in check_indexes(store.engine, folder))
+
+
+def test_a_rebuild_meanwhile_brings_no_erased_chunks_back(store, assets):
+    erased, kept = (commit(store, assets, number) for number in (1, 2))
+    rebuilding = threading.Thread(target=rebuild_indexes, args=(store.engine, None))
+    with writing(store.engine) as session:
+        lock_log(session)
+        delete_whole(session, Base.metadata.tables["records"], erased.record_id)
+        rebuilding.start()
+        rebuilding.join(0.5)  # it has begun, and waits
+        assert rebuilding.is_alive()
+    rebuilding.join()
+    assert [state.problem for state in check_indexes(store.engine, None)] == [""]
+    near = store.nearest_hashes(build_hash(2), max_distance_bits=0, limit=9)
+    assert [one.record_id for one in near] == [kept.record_id]
 
 
 def test_tables_of_pgvector_forget_with_the_record(postgresql_url, assets):
