@@ -3,7 +3,7 @@
 An init image that is edited becomes the parent of the new picture and brings its credentials
 along; one that only guides must have none, because a new creation would let them disappear. One of
 our own pictures whose credentials were stripped is found again by its bytes, its pixels or its
-mark, and gets them back where the registry can restore the file.
+mark, and gets them back where the registry can restore the file and nobody revoked the record.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from provenance.manifest.claims import Ingredient, IngredientState, Relationship
 from provenance.manifest.heal import heal
 from provenance.manifest.ingredients import examine_ingredient
 from provenance.types import EncodedImage, Finding, InputRole, MatchTier
+from registry.events import find_revocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +91,8 @@ class InputExaminer:
         record = self._find_record(image)
         if record is None:
             return InputFacts(ingredient)
-        restored = None if is_guide else _restore(ingredient, record)
+        revoked = find_revocation(self.store.notices(record)) is not None
+        restored = None if is_guide or revoked else _restore(ingredient, record)
         return InputFacts(restored or ingredient, record.record_id, restored is not None)
 
     def _find_record(self, image: InputImage) -> RegistryRecord | None:

@@ -42,7 +42,12 @@ def open_remote_assets(url: str) -> RemoteAssetStore:
         BackendUnavailableError: fsspec or the library of the protocol is not installed.
         ConfigError: No library knows such a URL.
     """
-    protocol = url.partition("://")[0]
+    protocol, is_url, _ = url.partition("://")
+    if not is_url:  # would be a folder below wherever the command is run
+        raise ConfigError(
+            f"registry.assets_url {url!r} is no address of a folder; write e.g. "
+            "s3://bucket/folder, gs://bucket/folder or file:///folder"
+        )
     try:
         import fsspec
     except ImportError as error:

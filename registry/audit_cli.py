@@ -120,17 +120,9 @@ def _audit_indexes(settings: "Settings", store: "SqlRecordStore") -> "Iterator[P
 def _audit_files(
     settings: "Settings", store: "SqlRecordStore", sample: int | None
 ) -> "tuple[int, list[Problem]]":
-    from registry.audit import Problem
-    from registry.audit_files import choose_records, find_orphans
+    from registry.audit_files import audit_files
 
-    auditor = _build_auditor(settings, store)
-    examined, problems = 0, list[Problem]()
-    for record, expected in choose_records(store.engine, sample=sample):
-        problems += auditor.examine(record, expected=expected)
-        examined += 1
-    if auditor.assets is not None:
-        problems += find_orphans(store.engine, auditor.assets)
-    return examined, problems
+    return audit_files(store.engine, _build_auditor(settings, store), sample=sample)
 
 
 def _build_auditor(settings: "Settings", store: "SqlRecordStore") -> "FileAuditor":

@@ -1,7 +1,13 @@
-"""Reads stored files and holds each against its record, for `registry.audit`'s rules."""
+"""Reads stored files and holds each against its record, for `registry.audit`'s rules.
+
+Files and rows do not change in one transaction, and a registry goes on working while it is looked
+at: between a commit and its file, or an erasure and its file, lies a moment in which the two
+disagree. So what disagrees is looked at again, anew, before it is called a problem.
+"""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -28,7 +34,7 @@ from registry.serialise import row_to_record
 from registry.tables import LogLeafRow, RecordRow, RegistryEventRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Engine
 
@@ -38,11 +44,53 @@ if TYPE_CHECKING:
     from provenance.watermark.marking import MarkReader
     from registry.assets import ManagedAssets
 
-__all__ = ["FileAuditor", "choose_records", "find_orphans"]
+__all__ = ["FileAuditor", "audit_files"]
 
 BATCH_ROWS = 256
+SETTLE_S = 1.0
+"""Between two looks; a file follows its record, or the other way round, within milliseconds."""
 INDEX_LIMIT = 16
 """Records of one hash that a search answers; where there are more, ours may be beyond them."""
+
+
+def audit_files(
+    engine: Engine,
+    auditor: FileAuditor,
+    *,
+    sample: int | None,
+    pause: Callable[[float], None] = time.sleep,
+) -> tuple[int, list[Problem]]:
+    """Examines files and their records while others may write.
+
+    Args:
+        engine: Of a registry at the newest migration.
+        auditor: Examines.
+        sample: So many records at random; None: all.
+        pause: Waits that many seconds.
+
+    Returns:
+        How many records were examined, and what disagrees.
+
+    Raises:
+        RegistryUnavailableError: The database cannot be reached.
+        DeliveryError: The asset store cannot be read.
+    """
+    examined, suspects = 0, list[str]()
+    for record, expected in _choose_records(engine, sample=sample):
+        examined += 1
+        if any(True for _ in auditor.examine(record, expected=expected)):
+            suspects.append(record.record_id)
+    orphans = [] if auditor.assets is None else list(_orphans(engine, auditor.assets.digests()))
+    if suspects or orphans:
+        pause(SETTLE_S)
+    problems = list[Problem]()
+    for record_id in suspects:  # each is read just before it is looked at
+        for record, expected in _read_records(engine, [record_id]):
+            problems += auditor.examine(record, expected=expected)
+    if auditor.assets is not None:
+        still = (one for one in orphans if auditor.assets.contains(one))
+        problems += _describe_orphans(engine, still)
+    return examined, problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +164,7 @@ class FileAuditor:
         yield from judge_picture(record, picture)
 
 
-def choose_records(engine: Engine, *, sample: int | None) -> Iterator[tuple[RegistryRecord, bool]]:
+def _choose_records(engine: Engine, *, sample: int | None) -> Iterator[tuple[RegistryRecord, bool]]:
     """Records to examine, each with whether its file must be there.
 
     Records that cannot be read are left out: `registry.check` names them.
@@ -133,16 +181,22 @@ def choose_records(engine: Engine, *, sample: int | None) -> Iterator[tuple[Regi
             else wanted.order_by(func.random()).limit(sample)
         )
         ids = iter(session.scalars(wanted).all())
+    while batch := list(islice(ids, BATCH_ROWS)):
+        yield from _read_records(engine, batch)
+
+
+def _read_records(engine: Engine, ids: Sequence[str]) -> Iterator[tuple[RegistryRecord, bool]]:
+    """Those that stand, each with whether its file must be there."""
     deleted = select(RegistryEventRow.target).where(
         RegistryEventRow.kind == EventKind.DELETION.value,
         RegistryEventRow.target_kind == EventTarget.RECORD.value,
+        RegistryEventRow.target.in_(ids),
     )
-    while batch := list(islice(ids, BATCH_ROWS)):
-        with reading(engine) as session:
-            gone = set(session.scalars(deleted.where(RegistryEventRow.target.in_(batch))))
-            rows = session.scalars(select(RecordRow).where(RecordRow.record_id.in_(batch))).all()
-            records = [record for row in rows if (record := _record_of(row)) is not None]
-        yield from ((record, record.record_id not in gone) for record in records)
+    with reading(engine) as session:
+        rows = session.scalars(select(RecordRow).where(RecordRow.record_id.in_(ids))).all()
+        gone = set(session.scalars(deleted))
+        records = [record for row in rows if (record := _record_of(row)) is not None]
+    yield from ((record, record.record_id not in gone) for record in records)
 
 
 def _record_of(row: RecordRow) -> RegistryRecord | None:
@@ -152,21 +206,23 @@ def _record_of(row: RecordRow) -> RegistryRecord | None:
         return None
 
 
-def find_orphans(engine: Engine, assets: ManagedAssets) -> Iterator[Problem]:
-    """Stored files that no record names.
+def _describe_orphans(engine: Engine, digests: Iterable[str]) -> Iterator[Problem]:
+    """Stored files that no record names."""
+    erased: Mapping[str, str] | None = None
+    for digest in _orphans(engine, digests):
+        erased = _erased_files(engine) if erased is None else erased
+        yield _orphan(digest, erased)
 
-    Raises:
-        DeliveryError: The asset store cannot be listed.
-    """
-    erased = _erased_files(engine)
-    digests = assets.digests()
-    while batch := list(islice(digests, BATCH_ROWS)):
+
+def _orphans(engine: Engine, digests: Iterable[str]) -> Iterator[str]:
+    """Those that no record names."""
+    remaining = iter(digests)
+    while batch := list(islice(remaining, BATCH_ROWS)):
         with reading(engine) as session:
             known = set(
                 session.scalars(select(RecordRow.sha256).where(RecordRow.sha256.in_(batch)))
             )
-        for digest in sorted(set(batch) - known):
-            yield _orphan(digest, erased)
+        yield from sorted(set(batch) - known)
 
 
 def _erased_files(engine: Engine) -> Mapping[str, str]:

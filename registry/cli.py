@@ -170,6 +170,7 @@ def reindex_command(
     from provenance.config import load_settings
     from provenance.fingerprint.embedders.crops import crop_embedders
     from provenance.fingerprint.wiring import build_embedder
+    from registry.index.maintenance import remove_stale_files
     from registry.reindex import list_spaces, reindex
     from registry.wiring import open_asset_store
 
@@ -189,6 +190,7 @@ def reindex_command(
         reports = [reindex(engine, get, one, progress=show) for one in wanted]
     finally:
         finish()
+    remove_stale_files(engine, settings.index_folder)  # their rows came at earlier places
     if as_json:
         print_json(_reindex_to_json(reports))
         return

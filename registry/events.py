@@ -23,7 +23,7 @@ from registry.serialise import event_to_row, row_to_event
 from registry.tables import Base, LogLeafRow, RecordRow, RefusalRow, RegistryEventRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlalchemy import ColumnElement, Engine, Select, Table
     from sqlalchemy.orm import Session
@@ -37,6 +37,7 @@ __all__ = [
     "delete_whole",
     "find_erasure",
     "find_notices",
+    "find_revocation",
     "find_take_down",
     "tables_of",
 ]
@@ -187,6 +188,12 @@ def find_notices(session: Session, record: RegistryRecord) -> Sequence[RegistryE
         select(row).where(tuple_(row.target_kind, row.target).in_(targets)).order_by(row.log_index)
     )
     return [row_to_event(one) for one in session.scalars(statement)]
+
+
+def find_revocation(notices: Iterable[RegistryEvent]) -> RegistryEvent | None:
+    """The revocation of the record itself among its notices: it gives no credentials back."""
+    wanted = (EventKind.REVOCATION, EventTarget.RECORD)
+    return next((one for one in notices if (one.kind, one.target_kind) == wanted), None)
 
 
 def find_take_down(session: Session, sha256: str) -> RegistryEvent | None:

@@ -91,12 +91,14 @@ def erase_command(
     and that it was erased, when and why.
     """
     from provenance.types import parse_record_id
-    from registry.wiring import open_asset_store
+    from registry.index.maintenance import remove_stale_files
+    from registry.wiring import open_asset_store, open_registry
 
     settings, events = _open_events()
     erasure = events.erase(parse_record_id(record_id), reason)
     if erasure.asset_sha256 is not None:
         open_asset_store(settings).remove(erasure.asset_sha256)
+    remove_stale_files(open_registry(settings).engine, settings.index_folder)
     _show(erasure.event, as_json=as_json)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 
 from provenance.errors import RegistryError
 from provenance.types import LogHead
@@ -46,9 +46,13 @@ __all__ = [
 ]
 
 
-def lock_log(session: Session) -> None:
-    """Lets one transaction at a time append, as SQLite does anyway; readers are not stopped."""
-    if session.get_bind().dialect.name == "postgresql":
+def lock_log(session: Session | Connection) -> None:
+    """Lets one transaction at a time append, as SQLite does anyway; readers are not stopped.
+
+    Whoever writes or deletes what stands behind leaves (records, fingerprints) holds it too.
+    """
+    dialect = session.dialect if isinstance(session, Connection) else session.get_bind().dialect
+    if dialect.name == "postgresql":
         session.execute(text("LOCK TABLE log_leaves IN EXCLUSIVE MODE"))
 
 

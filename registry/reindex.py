@@ -17,6 +17,7 @@ from provenance.errors import ProvenanceError
 from provenance.imaging import decode_image
 from registry.engine import reading, writing
 from registry.index.generations import count_up
+from registry.log_rows import lock_log
 from registry.serialise import VECTOR_DTYPE
 from registry.tables import EmbeddingRow, RecordRow
 
@@ -179,6 +180,7 @@ def _encode(
 def _write(session: Session, found: Sequence[tuple[_Todo, Embedding]]) -> int:
     """Adds the rows whose record still stands and that no other run has added meanwhile."""
     kind = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    lock_log(session)  # whoever erases holds it too: no row of a record that goes comes after
     ids = [todo.record_id for todo, _ in found]
     standing = set(session.scalars(select(RecordRow.record_id).where(RecordRow.record_id.in_(ids))))
     rows = [

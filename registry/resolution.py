@@ -9,6 +9,7 @@ Source: C2PA Soft Binding Resolution API 2.4.0; C2PA 2.5 "Soft bindings".
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,14 @@ from provenance.errors import InputError, NotAllowedError, RecordNotFoundError
 from provenance.fingerprint.similarity import AGREE_MAX_BITS, SEARCH_MAX_BITS
 from provenance.manifest.jumbf import active_manifest_store, split_store
 from provenance.manifest.reading import read_manifest
-from provenance.types import Credential, Integrity, Scope, SoftBinding, parse_record_id
+from provenance.types import (
+    Credential,
+    Integrity,
+    Scope,
+    SoftBinding,
+    parse_record_id,
+)
+from registry.events import find_revocation
 from registry.receipts import build_receipt, check_receipt, digest_store, log_uri, receipt_size
 from registry.soft_bindings import (
     agreement,
@@ -226,7 +234,10 @@ class ResolutionService:
         for near in self.records.nearest_hashes(
             query, max_distance_bits=SEARCH_MAX_BITS, limit=limit
         ):
-            record = self.records.get(near.record_id)
+            try:
+                record = self.records.get(near.record_id)
+            except RecordNotFoundError:  # erased since
+                continue
             score = hash_score(near.distance_bits)
             found.append(Match(record.manifest_label, score, record.created_at))
         return sorted(found, key=lambda one: (-one.score, one.created_at))[:limit]
@@ -249,16 +260,28 @@ class ResolutionService:
     def read_store(self, manifest_id: str, *, active_only: bool = False) -> bytes:
         """The manifest store with this active manifest.
 
+        A record that was revoked gives its credentials to nobody any more; one whose file was
+        taken down does: a manifest shows no pixel.
+
         Raises:
-            RecordNotFoundError: There is none here.
+            RecordNotFoundError: There is none here, or it was revoked; says when and why.
             InputError: The id is none.
         """
         check_manifest_id(manifest_id)
         record = self.records.find_by_manifest(manifest_id)
+        revoked = None if record is None else find_revocation(self.records.notices(record))
+        if revoked is not None:
+            raise RecordNotFoundError(
+                f"manifest {manifest_id} is not given out any more: {revoked.describe()}"
+            )
+        store = self._find_store(manifest_id, record)
+        return active_manifest_store(store) if active_only else store
+
+    def _find_store(self, manifest_id: str, record: RegistryRecord | None) -> bytes:
         store = self.repository.read_store(manifest_id) if record is None else record.manifest_store
         if store is None:
             raise RecordNotFoundError(f"there is no manifest {manifest_id} here")
-        return active_manifest_store(store) if active_only else store
+        return store
 
     def add(self, store: bytes, key: ApiKey) -> str:
         """Stores another maker's manifest; answers its id.
@@ -374,7 +397,11 @@ class ResolutionService:
         near = self.records.nearest_hashes(
             found, max_distance_bits=AGREE_MAX_BITS, limit=MAX_RESULTS
         )
-        return [self.records.get(one.record_id) for one in near]
+        found_records = []
+        for one in near:
+            with suppress(RecordNotFoundError):  # erased since
+                found_records.append(self.records.get(one.record_id))
+        return found_records
 
     # -- receipts ------------------------------------------------------------------------------
 
@@ -403,7 +430,9 @@ class ResolutionService:
         Raises:
             RecordNotFoundError: There is no such manifest.
         """
-        store = self.read_store(manifest_id)
+        check_manifest_id(manifest_id)
+        # Revoked or not: the log says that it was here.
+        store = self._find_store(manifest_id, self.records.find_by_manifest(manifest_id))
         first, size = self.repository.first_leaf_hash(), receipt_size(receipt)
         problem = check_receipt(
             receipt,

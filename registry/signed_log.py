@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Leaf", "LogKeys", "SignedLog", "open_log_keys"]
 
+MAX_INDEX = 2**63 - 1
+"""Of what databases hold; no log has so many leaves."""
 MAX_LEAVES = 1000
 """Leaves in one answer: 400 kB."""
 
@@ -190,6 +192,8 @@ class SignedLog:
         """Leaves from `start` on, at most `limit` and `MAX_LEAVES`, in order."""
         if start < 0 or limit < 1:
             raise InputError(f"start {start} must be at least 0, and limit {limit} at least 1")
+        if start > MAX_INDEX:
+            return []
         statement = (
             select(LogLeafRow)
             .where(LogLeafRow.index >= start)
@@ -206,21 +210,28 @@ class SignedLog:
         """A signed head of `size` leaves, or the newest if it holds `leaves`, or a new one."""
         if size is None:
             head = self.head()
-            return head if head.size >= leaves else self.sign()
+            if head.size >= leaves or not self._has(leaves):  # no head is signed for nonsense
+                return head
+            return self.sign()
         statement = (
             select(TreeHeadRow)
             .where(TreeHeadRow.size == size)
             .order_by(TreeHeadRow.timestamp_ms.desc())
             .limit(1)
         )
-        with reading(self._engine) as session:
-            row = session.scalar(statement)
-            if row is not None:
-                return signed_head_of(row)
+        if size <= MAX_INDEX:
+            with reading(self._engine) as session:
+                row = session.scalar(statement)
+                if row is not None:
+                    return signed_head_of(row)
         raise InputError(
             f"no head of {size} leaves was signed; leave the size out, or take that of a head "
             "that you hold"
         )
+
+    def _has(self, leaves: int) -> bool:
+        with reading(self._engine) as session:
+            return leaves <= log_size(session)
 
     def _sign(self, *, older_than_s: float | None) -> SignedHead:
         with writing(self._engine) as session:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from itertools import islice
@@ -22,18 +23,26 @@ from sqlalchemy import Date, LargeBinary, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from provenance.errors import DeliveryError, InputError, ProvenanceError
-from provenance.types import EncodedImage, EventKind, MediaType
+from provenance.types import EncodedImage, EventKind, EventTarget, MediaType
 from registry.assets import LocalAssetStore
 from registry.engine import reading, snapshot, writing
 from registry.events import delete_whole, tables_of
 from registry.index.hash_chunks import add_chunks
-from registry.log import LeafKind, commit_leaf, event_leaf, manifest_leaf, refusal_leaf
+from registry.log import (
+    LeafKind,
+    commit_leaf,
+    event_leaf,
+    manifest_leaf,
+    read_asset_digest,
+    refusal_leaf,
+)
 from registry.log_rows import append_leaf, lock_log, log_size, read_head, read_root
 from registry.merkle import hash_leaf
 from registry.serialise import row_to_event, row_to_record, row_to_refusal
 from registry.tables import (
     HEAD_REVISION,
     Base,
+    EmbeddingRow,
     KeptInputsRow,
     LogLeafRow,
     PerceptualHashRow,
@@ -51,7 +60,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from sqlalchemy import Column, Engine, Table
+    from sqlalchemy import Column, Engine, Select, Table
     from sqlalchemy.orm import Session
 
     from registry.assets import ManagedAssets
@@ -90,7 +99,7 @@ class Exported:
     Attributes:
         entries: Leaves of the log.
         files: Delivered files.
-        missing: Records whose file the store does not have.
+        missing: Records whose file the store does not have, though no event says it was deleted.
     """
 
     entries: int
@@ -106,18 +115,22 @@ def export_registry(
     Args:
         engine: Of a registry at the newest migration.
         assets: The delivered files; None writes none.
-        folder: Made if missing; an older export in it is replaced.
+        folder: Made if missing; an older export in it is replaced, and files in it whose record
+            was erased, or that were deleted since, go.
         with_inputs: Also what pictures were made from, as sealed as it is kept.
 
     Raises:
         DeliveryError: A file cannot be written or read.
         RegistryUnavailableError: The database cannot be reached.
     """
-    files, digests = LocalAssetStore(folder / FILES), list[tuple[str, str]]()
+    files, found = LocalAssetStore(folder / FILES), _Files()
     with snapshot(engine) as session:
-        lines = _Lines(_describe(session, with_inputs=with_inputs, files=digests))
+        lines = _Lines(_describe(session, with_inputs=with_inputs, files=found))
         _write_lines(folder / LINES, lines)
-    missing = 0
+    # Only what this log names: the folder may hold other files too.
+    for digest in found.ever - {digest for digest, _ in found.kept}:
+        files.remove(digest)
+    digests, missing = found.kept, 0
     for digest, media_type in digests if assets is not None else ():
         if files.contains(digest):
             continue
@@ -127,6 +140,19 @@ def export_registry(
             continue
         _keep(files, data, media_type)
     return Exported(lines.entries, len(digests) - missing if assets is not None else 0, missing)
+
+
+@dataclass(slots=True)
+class _Files:
+    """Digests of delivered files.
+
+    Attributes:
+        kept: With media types: those that belong to the export.
+        ever: Of all records that the log names, erased ones too.
+    """
+
+    kept: list[tuple[str, str]] = field(default_factory=list)
+    ever: set[str] = field(default_factory=set)
 
 
 class _Lines:
@@ -148,11 +174,10 @@ class _Lines:
         yield json.dumps(end).encode() + b"\n"
 
 
-def _describe(
-    session: Session, *, with_inputs: bool, files: list[tuple[str, str]]
-) -> Iterator[Mapping[str, Any]]:
+def _describe(session: Session, *, with_inputs: bool, files: _Files) -> Iterator[Mapping[str, Any]]:
     """Every line but the last; notes the files that belong to it."""
     head = read_head(session)
+    deleted = set(session.scalars(_deletions()))
     yield {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -170,14 +195,26 @@ def _describe(
         rows = _rows_of(session, [index for index, _, _ in leaves], with_inputs=with_inputs)
         for index, kind, data in leaves:
             found = rows.get(index, [])
-            files += [
+            files.kept += [
                 (row["values"]["sha256"], row["values"]["media_type"])
                 for row in found
                 if row["table"] == RecordRow.__tablename__
+                and row["values"]["record_id"] not in deleted
             ]
+            digest = read_asset_digest(data)
+            if digest is not None:
+                files.ever.add(digest)
             yield {"leaf": {"index": index, "kind": kind, "data": data.decode()}, "rows": found}
     for values in session.execute(select(_TREE_HEADS)).mappings():
         yield {"head": _to_json(_TREE_HEADS, values)}
+
+
+def _deletions() -> Select[str]:
+    """Records whose file was deleted, as an event says."""
+    return select(RegistryEventRow.target).where(
+        RegistryEventRow.kind == EventKind.DELETION.value,
+        RegistryEventRow.target_kind == EventTarget.RECORD.value,
+    )
 
 
 def _rows_of(
@@ -242,7 +279,7 @@ class Imported:
         entries: Leaves that are new here.
         known: Leaves that were here already.
         files: Delivered files that are new here.
-        missing: Records whose file is neither in the export nor here.
+        missing: Records whose file is neither in the export nor here, and was not deleted.
         log_is_same: Whether this log now begins with the exported one, leaf by leaf.
     """
 
@@ -261,15 +298,18 @@ class _Target:
         engine: Of a registry at the newest migration.
         assets: Its files; None leaves files out.
         log_ids: Of its log's own keys: only their heads are taken.
-        leaves: Places of the leaves it has, by hash.
+        leaves: Places of the leaves it had before, by hash, in order: a manifest that was stored,
+            deleted and stored again has two equal ones.
         places: Where the exported leaves are now, by their exported place.
+        absent: Digests of files that were not found when their record came by.
     """
 
     engine: Engine
     assets: ManagedAssets | None
     log_ids: Collection[str]
-    leaves: dict[bytes, int] = field(default_factory=dict)
+    leaves: dict[bytes, deque[int]] = field(default_factory=dict)
     places: dict[int, int] = field(default_factory=dict)
+    absent: set[str] = field(default_factory=set)
 
 
 def import_registry(
@@ -297,8 +337,10 @@ def import_registry(
     _require_whole(path)
     target, done = _Target(engine, assets, log_ids), Imported()
     with reading(engine) as session:
-        for leaf_hash, index in session.execute(select(LogLeafRow.leaf_hash, LogLeafRow.index)):
-            target.leaves[leaf_hash] = index
+        for leaf_hash, index in session.execute(
+            select(LogLeafRow.leaf_hash, LogLeafRow.index).order_by(LogLeafRow.index)
+        ):
+            target.leaves.setdefault(leaf_hash, deque()).append(index)
     documents = _read_documents(path)
     size, root = _require_format(next(documents, {}), path)
     while batch := list(islice(documents, BATCH_ENTRIES)):
@@ -306,6 +348,7 @@ def import_registry(
     with reading(engine) as session:
         enough = 0 <= size <= log_size(session)
         done.log_is_same = enough and read_root(session, size).hex() == root
+        done.missing = _count_missing(session, target.absent)
     return done
 
 
@@ -343,7 +386,14 @@ def _import_batch(
     done.entries += entries - known
     if target.assets is not None:
         for digest, media_type in files:
-            _import_file(target.assets, source, digest, media_type, done)
+            if target.assets.get(digest) is not None:
+                continue
+            file = source.get(digest)
+            if file is None:
+                target.absent.add(digest)
+            else:
+                _keep(target.assets, file, media_type)
+                done.files += 1
         for digest in gone:
             target.assets.remove(digest)
 
@@ -380,14 +430,13 @@ def _import_entry(
     """Reads one leaf with its rows; answers whether the log had it already."""
     leaf, data = document["leaf"], document["leaf"]["data"].encode("ascii")
     kind, digest = LeafKind(leaf["kind"]), hash_leaf(data)
-    known = digest in target.leaves
-    if known:
-        index = target.leaves[digest]
+    here = target.leaves.get(digest)
+    known = bool(here)
+    if here:
+        index = here.popleft()
     else:
         index, _ = append_leaf(session, kind, data)
-        target.leaves[digest] = index
-        for row in document["rows"]:
-            _insert_row(session, target, row, index)
+        _insert_rows(session, target, kind, document["rows"], index)
         session.flush()
     target.places[leaf["index"]] = index
     if kind is LeafKind.MANIFEST_DELETED and not known:
@@ -397,16 +446,40 @@ def _import_entry(
     return known
 
 
-def _insert_row(session: Session, target: _Target, row: Mapping[str, Any], index: int) -> None:
-    allowed = {one.__tablename__: Base.metadata.tables[one.__tablename__] for one in _ENTRIES}
-    for parent in list(allowed.values()):
-        allowed |= {child.name: child for child, _ in tables_of(parent)}
-    table = allowed[row["table"]]
-    values = _from_json(table, row["values"])
+def _insert_rows(
+    session: Session,
+    target: _Target,
+    kind: LeafKind,
+    rows: Sequence[Mapping[str, Any]],
+    index: int,
+) -> None:
+    """Writes the row that a leaf speaks of, and those that hang on it and on no other."""
+    if not rows:
+        return
+    parent = Base.metadata.tables[_ROW_OF_KIND[kind].__tablename__]
+    children = {child.name: (child, column.name) for child, column in tables_of(parent)}
+    entry = _from_json(parent, rows[0]["values"])
+    _insert_row(session, target, parent, entry, index)
+    for row in rows[1:]:
+        child, column = children[row["table"]]
+        values = _from_json(child, row["values"])
+        if values[column] != entry[column]:
+            raise InputError(
+                f"a row of {child.name} in the export stands with an entry that it does not "
+                "belong to; nothing of it was read in"
+            )
+        _insert_row(session, target, child, values, index)
+
+
+def _insert_row(
+    session: Session, target: _Target, table: Table, values: dict[str, Any], index: int
+) -> None:
     if "log_index" in values:
         values["log_index"] = index
     if values.get("entry_index") is not None:
         values["entry_index"] = target.places[values["entry_index"]]
+    if table.name == EmbeddingRow.__tablename__ and len(values["vector"]) != 4 * values["dim"]:
+        raise ValueError("the vector of an embedding has another length than it says")
     session.execute(insert(table).values(values))
     if table.name == PerceptualHashRow.__tablename__:
         add_chunks(session, index, values["hash"])
@@ -429,13 +502,17 @@ def _check_entry(
         if is_new:
             raise InputError(f"leaf {index} came without the row that it speaks of")
         return  # erased here since
-    if isinstance(row, RecordRow):
+    if isinstance(row, RecordRow) and not _is_deleted(session, row):
         files.append((row.sha256, row.media_type))
     if is_new and _leaf_of(session, row) != data:
         raise InputError(
             f"the export's {kind} entry for leaf {index} does not say what its leaf says it said: "
             "it was changed; nothing of it was read in"
         )
+    if is_new and isinstance(row, RegistryEventRow) and row.kind == EventKind.DELETION:
+        record = session.get(RecordRow, row.target)
+        if record is not None:
+            gone.append(record.sha256)
     if is_new and isinstance(row, RegistryEventRow) and row.kind == EventKind.ERASURE:
         for parent in (RecordRow, RefusalRow):
             erased = session.get(parent, row.target)
@@ -444,6 +521,12 @@ def _check_entry(
                     gone.append(erased.sha256)
                 session.expunge(erased)
                 delete_whole(session, Base.metadata.tables[parent.__tablename__], row.target)
+
+
+def _is_deleted(session: Session, row: RecordRow) -> bool:
+    """Whether the record's file was deleted here: an older export does not bring it back."""
+    event = RegistryEventRow
+    return session.scalar(_deletions().where(event.target == row.record_id).limit(1)) is not None
 
 
 def _delete_manifest(session: Session, data: bytes) -> None:
@@ -486,17 +569,14 @@ def _import_head(session: Session, target: _Target, document: Mapping[str, Any])
         session.execute(insert(_TREE_HEADS).values(values))
 
 
-def _import_file(
-    assets: ManagedAssets, source: ManagedAssets, digest: str, media_type: str, done: Imported
-) -> None:
-    if assets.get(digest) is not None:
-        return
-    data = source.get(digest)
-    if data is None:
-        done.missing += 1
-        return
-    _keep(assets, data, media_type)
-    done.files += 1
+def _count_missing(session: Session, absent: Collection[str]) -> int:
+    """Files that should be here: a later entry may have said that one was deleted, or erased."""
+    rows = (
+        row
+        for digest in sorted(absent)
+        for row in session.scalars(select(RecordRow).where(RecordRow.sha256 == digest))
+    )
+    return sum(not _is_deleted(session, row) for row in rows)
 
 
 # -- lines ---------------------------------------------------------------------------------------

@@ -61,18 +61,21 @@ def import_command(
 
     from provenance.cli import print_json, print_line
     from provenance.config import load_settings
+    from registry.index.maintenance import remove_stale_files
     from registry.signed_log import open_log_keys
     from registry.transfer import import_registry
     from registry.wiring import open_asset_store, open_registry
 
     settings = load_settings()
     keys = open_log_keys(settings.log_key_file).public if settings.log_key_file.exists() else {}
+    engine = open_registry(settings).engine
     done = import_registry(
-        open_registry(settings).engine,
+        engine,
         None if no_files else open_asset_store(settings),
         folder,
         log_ids=tuple(keys),
     )
+    remove_stale_files(engine, settings.index_folder)  # erasures may have come in
     if as_json:
         print_json(asdict(done))
         return

@@ -9,13 +9,15 @@ import numpy as np
 from sqlalchemy import func, select
 
 from provenance.errors import RegistryError
-from registry.engine import reading, translated_errors, writer
+from registry.engine import reading, snapshot, translated_errors, writer
 from registry.index.cache_file import cache_path, read_cache
 from registry.index.generations import count_up, leaf_hash_at, read_generation
 from registry.index.hash_chunks import chunk_keys, count_missing, rebuild, remove_chunks
+from registry.index.pgvector import forget_vector
 from registry.index.sign_codes import encode
 from registry.index.vectors import SqlVectorIndex, read_vectors
-from registry.tables import EmbeddingRow, HashChunkRow, PerceptualHashRow
+from registry.log_rows import lock_log
+from registry.tables import EmbeddingRow, HashChunkRow, IndexGenerationRow, PerceptualHashRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +26,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
     from sqlalchemy.orm import Session
 
-__all__ = ["IndexState", "check_indexes", "forget_fingerprints", "rebuild_indexes"]
+__all__ = [
+    "IndexState",
+    "check_indexes",
+    "forget_fingerprints",
+    "rebuild_indexes",
+    "remove_stale_files",
+]
 
 SAMPLE_ROWS = 256
 
@@ -60,10 +68,11 @@ def check_indexes(
     Raises:
         RegistryUnavailableError: The database cannot be reached.
     """
-    with reading(engine) as session:
+    with snapshot(engine) as session:  # numbers are compared that others change together
         states = [_check_chunks(session, sample)]
         if folder is not None:
-            states += [_check_file(session, folder, space, sample) for space in _spaces(session)]
+            spaces = [*_spaces(session), *_emptied(session, folder)]
+            states += [_check_file(session, folder, space, sample) for space in spaces]
     return tuple(states)
 
 
@@ -74,8 +83,12 @@ def rebuild_indexes(engine: Engine, folder: Path | None) -> tuple[IndexState, ..
         RegistryUnavailableError: The database cannot be reached or written.
     """
     with translated_errors(str(engine.url)), writer(engine).begin() as connection:
+        # Else a hash that is committed meanwhile would lose its chunks, and one that is erased
+        # meanwhile would get them back.
+        lock_log(connection)
         rebuild(connection)
     if folder is not None:
+        remove_stale_files(engine, folder)  # of spaces without rows nothing is written anew
         with reading(engine) as session:
             spaces = list(_spaces(session))
         for space in spaces:
@@ -83,11 +96,47 @@ def rebuild_indexes(engine: Engine, folder: Path | None) -> tuple[IndexState, ..
     return check_indexes(engine, folder)
 
 
+def remove_stale_files(engine: Engine, folder: Path) -> int:
+    """Deletes files of codes that are no longer of the rows; answers how many.
+
+    None of them would be used, but they may hold codes of what was erased.
+
+    Raises:
+        RegistryUnavailableError: The database cannot be reached.
+        RegistryError: A file cannot be deleted; says what to do.
+    """
+    removed = 0
+    with reading(engine) as session:
+        for space_id in [*_spaces(session), *_emptied(session, folder)]:
+            path = cache_path(folder, space_id)
+            if not path.exists() or _is_current(session, path, space_id):
+                continue
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise RegistryError(
+                    f"index file {path} may hold codes of what was erased, and cannot be deleted: "
+                    f"{error.strerror or error}; delete it by hand"
+                ) from error
+            removed += 1
+    return removed
+
+
+def _is_current(session: Session, path: Path, space_id: str) -> bool:
+    found = read_cache(path, space_id)
+    return (
+        found is not None
+        and found[0].generation == read_generation(session, space_id)
+        and found[0].leaf_hash == leaf_hash_at(session, found[0].last_log_index).hex()
+    )
+
+
 def forget_fingerprints(session: Session, record_id: str) -> None:
     """Takes the fingerprints of a record out of every index, in the caller's transaction.
 
     To be called before the rows of a record that is erased are deleted: the chunks repeat its hash,
-    and caches hold codes of its vectors until they begin anew.
+    tables of pgvector its vectors, and caches hold codes of them until they begin anew. Files of
+    codes are for `remove_stale_files`, once the transaction is done.
     """
     hashes = session.execute(
         select(
@@ -97,8 +146,11 @@ def forget_fingerprints(session: Session, record_id: str) -> None:
     for log_index, value, algorithm in hashes.all():
         remove_chunks(session, log_index, value)
         count_up(session, algorithm)
-    spaces = select(EmbeddingRow.space_id).where(EmbeddingRow.record_id == record_id)
-    for space_id in session.scalars(spaces).all():
+    vectors = select(EmbeddingRow.space_id, EmbeddingRow.log_index).where(
+        EmbeddingRow.record_id == record_id
+    )
+    for space_id, log_index in session.execute(vectors).all():
+        forget_vector(session, space_id, log_index)
         count_up(session, space_id)
 
 
@@ -113,6 +165,14 @@ def _spaces(session: Session) -> Iterator[str]:
             return
         yield found
         last = found
+
+
+def _emptied(session: Session, folder: Path) -> Iterator[str]:
+    """Spaces without rows, of which there still is a file."""
+    with_rows = set(_spaces(session))
+    for name in session.scalars(select(IndexGenerationRow.name)).all():
+        if name not in with_rows and cache_path(folder, name).exists():
+            yield name
 
 
 def _check_chunks(session: Session, sample: int) -> IndexState:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from provenance.types import Embedding, Float32Array
 
-__all__ = ["PgVectorIndex"]
+__all__ = ["PgVectorIndex", "forget_vector"]
 
 SCHEMA = "countermark_index"
 MAX_DIM = 16_000
@@ -81,7 +81,7 @@ class PgVectorIndex:
         self._space_id = space_id
         self._candidates = candidates
         # Part of the tables' names, so nothing that anybody chose comes into SQL as text.
-        self._suffix = hashlib.sha256(space_id.encode()).hexdigest()[:16]
+        self._suffix = _suffix_of(space_id)
         self._lock = threading.Lock()
         self._is_set_up = False
 
@@ -298,6 +298,27 @@ class PgVectorIndex:
         ):
             with raw.cursor().copy(f"COPY {table} FROM STDIN (FORMAT BINARY)") as copy:
                 copy.write(COPY_HEADER + _binary_rows(indexes, head, body) + COPY_END)
+
+
+def forget_vector(session: Session, space_id: str, log_index: int) -> None:
+    """Takes a row out of the tables of a space, where there are any; in the caller's transaction.
+
+    The tables begin anew with the next search, but the erased vector must not wait for one.
+    """
+    if session.get_bind().dialect.name != "postgresql":
+        return
+    for kind in ("codes", "vectors"):
+        table = f"{SCHEMA}.{kind}_{_suffix_of(space_id)}"
+        if session.scalar(text("SELECT to_regclass(:name)"), {"name": table}) is not None:
+            session.execute(
+                text(f"DELETE FROM {table} WHERE log_index = :log_index"),  # noqa: S608
+                {"log_index": log_index},
+            )
+
+
+def _suffix_of(space_id: str) -> str:
+    """Part of the tables' names."""
+    return hashlib.sha256(space_id.encode()).hexdigest()[:16]
 
 
 def _binary_rows(

@@ -35,6 +35,7 @@ from provenance.testing.pictures import natural_picture
 from provenance.types import (
     Assurance,
     EncodedImage,
+    EventTarget,
     GenerationRequest,
     History,
     InputRole,
@@ -45,6 +46,7 @@ from provenance.types import (
     SourceClaim,
 )
 from registry.check import check_consistency
+from registry.events import EventLog
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -291,6 +293,19 @@ def test_a_stripped_parent_of_ours_gets_its_credentials_back(home: DeliveringHom
     assert parameters["parent_record"] == first.record.record_id
     assert parameters["parent_restored"] is True
     assert report_of(home, delivery).ingredients[0].manifest_label == first.record.manifest_label
+
+
+def test_a_parent_whose_record_was_revoked_gets_no_credentials_back(home: DeliveringHome) -> None:
+    first = home.deliver("a weir", side_px=256)
+    events = EventLog(home.service.store.engine)
+    events.revoke(EventTarget.RECORD, first.record.record_id, "made by mistake")
+    delivery = edit(home, _strip_png(first.asset.image.data))
+    parameters = delivery.record.parameters
+    assert parameters["parent_record"] == first.record.record_id
+    assert "parent_restored" not in parameters
+    assert first.asset.manifest_store not in delivery.asset.manifest_store
+    labels = [one.manifest_label for one in report_of(home, delivery).ingredients]
+    assert first.record.manifest_label not in labels
 
 
 def test_a_parent_of_ours_saved_again_is_found_by_its_mark(home: DeliveringHome) -> None:

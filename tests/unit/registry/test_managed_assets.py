@@ -137,3 +137,9 @@ def test_no_error_of_a_storage_library_leaves_the_store():
     ):
         with pytest.raises(DeliveryError, match="LookupError: socket closed"):
             act()
+
+
+@pytest.mark.parametrize("url", ["assets", "./assets", "/assets", "s3:/bucket"])
+def test_what_is_no_address_is_refused(url):
+    with pytest.raises(ConfigError, match=r"registry\.assets_url"):
+        open_remote_assets(url)
