@@ -23,8 +23,8 @@ from provenance.types import (
     RegistryEvidence,
 )
 
-# A codec whose mark a resize takes away, no hash within reach, no search by geometry: the answer
-# must rest on the embedding alone.
+# A codec whose mark a resize takes away, no source that looks at hashes (with some marks the copy's
+# is the very same), no search by geometry: the answer must rest on the embedding alone.
 CONFIG = """
 [watermark]
 codec = "dwtDctSvd"
@@ -35,9 +35,8 @@ pipeline = "drawn_backend:load_pipeline"
 embedder = "open_clip"
 embedder_folder = "{folder}"
 [detector]
-sources = ["c2pa", "registry", "watermark", "embedding"]
+sources = ["c2pa", "watermark", "embedding"]
 similar_min_cosine = 0.9
-similar_max_distance_bits = 0
 """
 
 
