@@ -23,13 +23,15 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from provenance.errors import BackendUnavailableError, ConfigError
-from provenance.fingerprint.plain import is_too_plain
+from provenance.fingerprint.plain import encode_all_but_plain
 from provenance.fingerprint.similarity import SEARCH_MIN_COSINE
 from provenance.types import Embedding, EmbeddingSpace, SpaceKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import numpy.typing as npt
 
     from provenance.types import RasterImage
 
@@ -69,18 +71,14 @@ class OpenClipEmbedder:
 
     def encode_batch(self, images: Sequence[RasterImage]) -> Sequence[Embedding | None]:
         """All pictures in one pass through the model."""
-        answers: list[Embedding | None] = [None] * len(images)
-        chosen = [place for place, image in enumerate(images) if not is_too_plain(image)]
-        if not chosen:
-            return answers
-        ready = [self._transform(Image.fromarray(images[place].pixels)) for place in chosen]
+        return encode_all_but_plain(images, self.space_id, self._run)
+
+    def _run(self, images: Sequence[RasterImage]) -> npt.NDArray[np.float64]:
+        ready = [self._transform(Image.fromarray(one.pixels)) for one in images]
         with torch.inference_mode():
             features = self._visual(torch.stack(ready).to(self._device)).float().cpu().numpy()
-        for place, row in zip(chosen, features.astype(np.float64), strict=True):
-            norm = float(np.linalg.norm(row))
-            if np.isfinite(norm) and norm > 0.0:
-                answers[place] = Embedding(self.space_id, (row / norm).astype(np.float32))
-        return answers
+        rows: npt.NDArray[np.float64] = features.astype(np.float64)
+        return rows
 
 
 def load_embedder(

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from provenance.errors import BackendUnavailableError, ConfigError
-from provenance.fingerprint.plain import is_too_plain
+from provenance.fingerprint.plain import encode_all_but_plain
 from provenance.types import Embedding, EmbeddingSpace, SpaceKind
 
 if TYPE_CHECKING:
@@ -63,16 +63,10 @@ class SscdEmbedder:
 
     def encode_batch(self, images: Sequence[RasterImage]) -> Sequence[Embedding | None]:
         """All pictures in one pass through the model."""
-        answers: list[Embedding | None] = [None] * len(images)
-        chosen = [place for place, image in enumerate(images) if not is_too_plain(image)]
-        if not chosen:
-            return answers
-        ready = np.stack([_squeeze(images[place], self._model.side_px) for place in chosen])
-        for place, row in zip(chosen, self._model.run(ready), strict=True):
-            norm = float(np.linalg.norm(row))
-            if np.isfinite(norm) and norm > 0.0:
-                answers[place] = Embedding(self.space_id, row / norm)
-        return answers
+        return encode_all_but_plain(images, self.space_id, self._run)
+
+    def _run(self, images: Sequence[RasterImage]) -> Float32Array:
+        return self._model.run(np.stack([_squeeze(one, self._model.side_px) for one in images]))
 
 
 def load_embedder(*, folder: Path | None = None) -> SscdEmbedder:

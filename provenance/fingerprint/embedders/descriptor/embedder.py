@@ -17,7 +17,7 @@ from provenance.errors import BackendUnavailableError
 from provenance.fingerprint.embedders.descriptor.frame import find_content
 from provenance.fingerprint.embedders.descriptor.inference import NumpyNetwork
 from provenance.fingerprint.embedders.descriptor.weights import read_weights
-from provenance.fingerprint.plain import is_too_plain
+from provenance.fingerprint.plain import is_too_plain, to_embedding
 from provenance.types import Embedding, EmbeddingSpace, SpaceKind
 
 if TYPE_CHECKING:
@@ -62,11 +62,7 @@ class DescriptorEmbedder:
         if measure_detail(ready) < MIN_DETAIL:
             return None
         mean = self._network(turned(ready)).mean(axis=0)
-        told = mean @ self._projection + self._offset
-        norm = float(np.linalg.norm(told))
-        if not np.isfinite(norm) or norm == 0.0:
-            return None
-        return Embedding(self.space_id, told / norm)
+        return to_embedding(self.space_id, mean @ self._projection + self._offset)
 
     def encode_batch(self, images: Sequence[RasterImage]) -> Sequence[Embedding | None]:
         """One by one: the layers of one picture fit a core's cache, those of several do not."""
