@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         RegistryRecord,
     )
 
-__all__ = ["WHOLE", "LikenessSearch", "RecordMatch", "SearchOptions", "space_of"]
+__all__ = ["WHOLE", "LikenessSearch", "RecordMatch", "SearchOptions", "space_of", "turned_hashes"]
 
 log = logging.getLogger(__name__)
 
@@ -146,33 +146,41 @@ class LikenessSearch:
 
     def look(self, image: RasterImage) -> tuple[RecordMatch, ...]:
         """Records whose hash is near that of the whole picture, turned or mirrored or not."""
+        return self.look_up(turned_hashes(self._hasher, image))
+
+    def look_up(self, hashes: Sequence[PerceptualHash]) -> tuple[RecordMatch, ...]:
+        """As `look`, for who has the picture's `turned_hashes` already."""
         found: dict[RecordId, _Candidate] = {}
-        self._ask_hashes(View(WHOLE, image), self._options.max_distance_bits, found)
+        self._ask_hashes(hashes, WHOLE, found)
         return self._answer(found.values())
 
     def search(self, image: RasterImage) -> tuple[RecordMatch, ...]:
         """Records that the picture or a part of it is a copy of, the surest first."""
         found: dict[RecordId, _Candidate] = {}
         image = bound_size(image, MAX_SEARCHED_SIDE_PX)
-        views = list(list_views(image))
-        for view in views:
-            self._ask_hashes(view, self._options.max_distance_bits, found)
+        whole, *parts = views = list(list_views(image))
+        hashes = turned_hashes(self._hasher, whole.image)
+        self._ask_hashes(hashes, whole.name, found)
+        for part in parts:
+            self._ask_hashes(turned_hashes(self._hasher, part.image), part.name, found)
         self._ask_embeddings(views, found)
         if self._verifier is not None:
-            self._add_nearest(image, found)
-            self._verify(image, views, found)
+            limit = self._most_compared(self._verifier)
+            self._add_nearest(hashes, found, limit)
+            self._verify(views, found, self._verifier, limit)
         return self._answer(found.values())
 
     # -- candidates ----------------------------------------------------------------------------
 
     def _ask_hashes(
-        self, view: View, max_distance_bits: int, found: dict[RecordId, _Candidate]
+        self, hashes: Sequence[PerceptualHash], view: str, found: dict[RecordId, _Candidate]
     ) -> None:
-        for query in self._variants(view.image):
+        options = self._options
+        for query in hashes:
             if not can_search(query):
                 return
             for near in self._store.nearest_hashes(
-                query, max_distance_bits=max_distance_bits, limit=self._options.candidates
+                query, max_distance_bits=options.max_distance_bits, limit=options.candidates
             ):
                 candidate = found.setdefault(near.record_id, _Candidate(near.record_id))
                 _note_distance(candidate, near.distance_bits, query, view)
@@ -208,24 +216,19 @@ class LikenessSearch:
                 one, min_cosine=min_cosine, limit=self._options.candidates
             )
 
-    def _add_nearest(self, image: RasterImage, found: dict[RecordId, _Candidate]) -> None:
+    def _add_nearest(
+        self, hashes: Sequence[PerceptualHash], found: dict[RecordId, _Candidate], limit: int
+    ) -> None:
         """Fills up with the nearest hashes at any distance: geometry tells them apart."""
-        limit = self._most_compared()
         if len(found) >= limit:
             return
         distances: dict[RecordId, int] = {}
-        for query in self._variants(image):
+        for query in hashes:
             for near in self._store.nearest_hashes(query, max_distance_bits=256, limit=limit):
                 known = distances.get(near.record_id, 256)
                 distances[near.record_id] = min(known, near.distance_bits)
         for record_id in sorted(distances, key=lambda one: distances[one])[: limit - len(found)]:
             found.setdefault(record_id, _Candidate(record_id))
-
-    def _variants(self, image: RasterImage) -> tuple[PerceptualHash, ...]:
-        if isinstance(self._hasher, TurningHasher):
-            return self._hasher.hash_variants(image)
-        one = None if self._hasher is None else self._hasher.hash(image)
-        return () if one is None else (one,)
 
     def _encode(self, views: Sequence[View]) -> Sequence[Embedding | None]:
         if self._embedder is None:
@@ -240,14 +243,17 @@ class LikenessSearch:
     # -- geometry ------------------------------------------------------------------------------
 
     def _verify(
-        self, image: RasterImage, views: Sequence[View], found: dict[RecordId, _Candidate]
+        self,
+        views: Sequence[View],
+        found: dict[RecordId, _Candidate],
+        verifier: GeometryVerifier,
+        limit: int,
     ) -> None:
-        verifier = self._verifier
-        if verifier is None or not found:
+        if not found:
             return
         pictures = {view.name: view.image for view in views}
-        prepared: dict[str, PreparedQuery] = {WHOLE: verifier.prepare_query(image)}
-        for candidate in sorted(found.values(), key=_promise)[: self._most_compared()]:
+        prepared: dict[str, PreparedQuery] = {WHOLE: verifier.prepare_query(pictures[WHOLE])}
+        for candidate in sorted(found.values(), key=_promise)[:limit]:
             reference = self._reference(candidate.record_id, verifier)
             if reference is None:
                 continue
@@ -269,10 +275,10 @@ class LikenessSearch:
             ):
                 return
 
-    def _most_compared(self) -> int:
+    def _most_compared(self, verifier: GeometryVerifier) -> int:
         """How many records geometry looks at."""
         options = self._options
-        if self._verifier is not None and not self._verifier.is_quick:
+        if not verifier.is_quick:
             return min(options.candidates, SLOW_CANDIDATES)
         is_small = self._store.count() <= options.try_all_up_to
         return max(options.candidates, options.try_all_up_to) if is_small else options.candidates
@@ -357,19 +363,30 @@ def _promise(candidate: _Candidate) -> tuple[float, float]:
 
 
 def _note_distance(
-    candidate: _Candidate, distance_bits: int, query: PerceptualHash, view: View
+    candidate: _Candidate, distance_bits: int, query: PerceptualHash, view: str
 ) -> None:
     """Keeps the nearest hash; that of the whole picture counts before any part's."""
     known = candidate.likeness
-    is_whole = view.name == WHOLE
+    is_whole = view == WHOLE
     if known.distance_bits is not None and (
         (known.is_whole and not is_whole) or known.distance_bits <= distance_bits
     ):
         return
-    candidate.view = view.name
+    candidate.view = view
     candidate.likeness = replace(
         known, distance_bits=distance_bits, quality=query.quality, is_whole=is_whole
     )
+
+
+def turned_hashes(hasher: Hasher | None, image: RasterImage) -> tuple[PerceptualHash, ...]:
+    """Hashes of a picture, itself first, then turned and mirrored where the hasher knows how.
+
+    None of them without a hasher, or where the picture has no hash.
+    """
+    if isinstance(hasher, TurningHasher):
+        return hasher.hash_variants(image)
+    one = None if hasher is None else hasher.hash(image)
+    return () if one is None else (one,)
 
 
 def space_of(

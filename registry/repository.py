@@ -92,7 +92,6 @@ class ManifestRepository:
     """
 
     def __init__(self, records: SqlRecordStore, *, clock: Callable[[], datetime] = _now) -> None:
-        self._records = records
         self._engine = records.engine
         self._clock = clock
 

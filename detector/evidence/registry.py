@@ -22,7 +22,7 @@ from provenance.types import (
     RegistryEvidence,
     SourceClaim,
 )
-from registry.likeness import WHOLE, LikenessSearch, SearchOptions
+from registry.likeness import WHOLE, LikenessSearch, SearchOptions, turned_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,10 +82,10 @@ class RegistrySource:
         hasher = self._hasher()
         if candidate.raster is None:
             return [_abstain("its pixels do not decode, so it was not compared by its looks")]
-        query = None if hasher is None else hasher.hash(candidate.raster)
-        if hasher is not None and (query is None or not can_search(query)):
+        hashes = turned_hashes(hasher, candidate.raster)
+        if hasher is not None and not (hashes and can_search(hashes[0])):
             return [_abstain("it is too plain or too small to be compared by its looks")]
-        near = LikenessSearch(store, hasher, options=self._options).look(candidate.raster)
+        near = LikenessSearch(store, hasher, options=self._options).look_up(hashes)
         return [with_notices(describe_match(one), one.record, store) for one in near] or [
             RegistryEvidence(
                 Finding.ABSENT, "No record of this registry matches this picture as a whole."
