@@ -41,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=10_000, help="in the large registry")
     parser.add_argument("--queries", type=int, default=None, help="of each registry, at most")
+    parser.add_argument("--registries", nargs="*", choices=REGISTRIES, default=REGISTRIES)
     parser.add_argument("--embedder", default="", help="entry point; none by default")
     parser.add_argument("--without-words", action="store_true", help="as before there were any")
     parser.add_argument(
@@ -55,7 +56,7 @@ def main() -> None:
     folder = FOLDER / (variant or "default")
     folder.mkdir(parents=True, exist_ok=True)
     if arguments.share is not None:
-        for name in REGISTRIES:
+        for name in arguments.registries:
             _ask_share(name, folder, arguments)
         return
     if not arguments.report:
@@ -82,14 +83,15 @@ def _keep(file: Path, measure: Any) -> None:
 
 def _ask_in_processes(folder: Path, arguments: argparse.Namespace) -> None:
     """Fills the registries once; each process asks a share of the queries."""
-    for name in REGISTRIES:
+    for name in arguments.registries:
         if not _registry_file(folder, name, arguments).exists():
             _fill(name, folder, arguments)
     command = [sys.executable, "-m", "benchmarks.near_duplicates", *sys.argv[1:], "--share"]
     running = [subprocess.Popen([*command, str(share)]) for share in range(arguments.processes)]
-    if any([one.wait() for one in running]):
+    codes = [one.wait() for one in running]  # all of them, before anything is said
+    if any(codes):
         raise SystemExit("a process failed; start again: what was asked is kept")
-    for name in REGISTRIES:
+    for name in arguments.registries:
         for file in folder.glob(f"{name}-*.sqlite3*"):
             file.unlink()
 

@@ -35,7 +35,7 @@ RENDERED_SOURCES = 12
 """Rendered pictures whose edits are asked for; photographs are all asked for."""
 SMALL_FAMILIES = 12
 SMALL_PHOTOS = 90
-"""Two thirds of them are registered: below the hundred up to which geometry looks at each record."""
+"""Two thirds of them are registered: few enough that geometry looks at each record."""
 
 
 @dataclass(frozen=True, slots=True)
