@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 def compare_hashes(scenes: int) -> dict[str, Any]:
     """Hamming distances of all pairs, by how the two pictures are related.
 
-    Siblings have one prompt and two seeds. Rendered from one seed for two prompts that say nearly
-    the same, pictures come out nearly the same: those pairs are neither copies nor strangers.
+    One of each pair is asked for in its eight turns, as the search does. Siblings have one prompt
+    and two seeds. Rendered from one seed for two prompts that say nearly the same, pictures come
+    out nearly the same: those pairs are neither copies nor strangers.
     """
     packed, families, seeds = _hashes(scenes)
     answer: dict[str, Any] = {
@@ -35,7 +36,9 @@ def compare_hashes(scenes: int) -> dict[str, Any]:
         for name in ("siblings", "one seed, other prompt", "strangers")
     }
     for n in range(len(packed) - 1):
-        row = np.bitwise_count(packed[n + 1 :] ^ packed[n]).sum(axis=1)
+        # (8, rows): the turned picture against all later ones as they are.
+        differing = packed[n + 1 :, 0][None] ^ packed[n][:, None]
+        row = np.bitwise_count(differing).sum(axis=2).min(axis=0)
         same = families[n + 1 :] == families[n]
         twins = ~same & (seeds[n + 1 :] == seeds[n])
         for cell, part in zip(
@@ -49,23 +52,24 @@ def compare_hashes(scenes: int) -> dict[str, Any]:
 
 
 def _hashes(scenes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(N, 4) uint64, (N,) and (N,): hashes distinctive enough to be searched, families, seeds."""
-    found, families, seeds = [], [], []
+    """(N, 8, 4) uint64, (N,) and (N,): hashes that may be searched in eight turns; family, seed."""
+    pictures, families, seeds = [], [], []
     for family, one in enumerate(photos()):
-        found.append(PdqHasher().hash(one))
+        pictures.append(PdqHasher().hash_variants(one))
         families.append(-1 - family)
         seeds.append(-1 - family)
     for family, members in enumerate(rendered()):
-        found += [PdqHasher().hash(one) for one in members]
+        pictures += [PdqHasher().hash_variants(one) for one in members]
         families += [-1000 - family] * len(members)
         seeds += range(len(members))
     for kept in keep_drawn(scenes):
-        found.append(kept.perceptual_hash)
+        grey = _as_raster(read_thumbnail(kept.thumbnail))
+        pictures.append(PdqHasher().hash_variants(grey))
         families.append(kept.number // FAMILY)
         seeds.append(1000 + kept.number)
-    usable = [n for n, one in enumerate(found) if one and one.quality >= SEARCH_MIN_QUALITY]
-    raw = b"".join(bytes.fromhex(found[n].hex) for n in usable)
-    packed = np.frombuffer(raw, dtype=np.uint64).reshape(-1, 4)
+    usable = [n for n, one in enumerate(pictures) if one and one[0].quality >= SEARCH_MIN_QUALITY]
+    raw = b"".join(bytes.fromhex(turn.hex) for n in usable for turn in pictures[n])
+    packed = np.frombuffer(raw, dtype=np.uint64).reshape(-1, 8, 4)
     return packed, np.array(families)[usable], np.array(seeds)[usable]
 
 

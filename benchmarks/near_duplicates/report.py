@@ -257,6 +257,8 @@ def _registry(name: str, one: dict[str, Any]) -> Iterable[str]:
 
 def _hash_pairs(cells: dict[str, Any]) -> Iterable[str]:
     yield from ("", "## Pairs of different pictures: PDQ", "")
+    yield "One of each pair in its eight turns, the nearest of them counted."
+    yield ""
     yield "| pairs | within 31 bits | nearest | rate, at most |"
     yield "| --- | --- | --- | --- |"
     for name, one in cells.items():
