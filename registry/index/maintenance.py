@@ -217,7 +217,10 @@ def _check_words(session: Session) -> Iterator[IndexState]:
     thumbnails = session.scalar(select(func.count()).select_from(ThumbnailRow)) or 0
     cut = func.sum(case((func.length(row.corners) % CORNER_BYTES != 0, 1), else_=0))
     counted = select(row.space_id, func.count(), cut).group_by(row.space_id).order_by(row.space_id)
-    for space_id, rows, damaged in session.execute(counted).all():
+    found = session.execute(counted).all()
+    if thumbnails and not found:
+        yield IndexState("keypoint words", thumbnails, 0)
+    for space_id, rows, damaged in found:
         remedy = "run: countermark registry reindex --keypoints"
         problem = f"keypoint words of {damaged} records are cut; {remedy}" if damaged else ""
         yield IndexState(space_id, max(thumbnails, rows), rows - damaged, problem)
