@@ -26,6 +26,7 @@ from provenance.types import EncodedImage, EventKind, EventTarget, MediaType
 from registry.assets import LocalAssetStore
 from registry.engine import reading, snapshot, writing
 from registry.events import delete_whole, tables_of
+from registry.index.cache_file import forget_file
 from registry.index.generations import count_up
 from registry.log import (
     LeafKind,
@@ -298,6 +299,7 @@ class _Target:
         engine: Of a registry at the newest migration.
         assets: Its files; None leaves files out.
         log_ids: Of its log's own keys: only their heads are taken.
+        index_folder: Of its files of codes, if any.
         leaves: Places of the leaves that others wrote, by hash, in order: a manifest that was
             stored, deleted and stored again has two equal ones.
         seen: Size of the log up to which `leaves` tells.
@@ -308,6 +310,7 @@ class _Target:
     engine: Engine
     assets: ManagedAssets | None
     log_ids: Collection[str]
+    index_folder: Path | None
     leaves: dict[bytes, deque[int]] = field(default_factory=dict)
     seen: int = 0
     places: dict[int, int] = field(default_factory=dict)
@@ -320,6 +323,7 @@ def import_registry(
     folder: Path,
     *,
     log_ids: Collection[str] = (),
+    index_folder: Path | None = None,
 ) -> Imported:
     """Reads an export in; what is here already stays as it is, and gets what it lacks.
 
@@ -328,6 +332,7 @@ def import_registry(
         assets: Where its files go; None leaves them out.
         folder: As `export_registry` wrote it; untrusted.
         log_ids: Log ids of this registry's own keys: signed heads of other logs are left out.
+        index_folder: Where files of codes lie; that of a space goes before its rows change.
 
     Raises:
         InputError: The export is damaged, of another version, an id is used for something else
@@ -337,7 +342,7 @@ def import_registry(
     """
     path = folder / LINES
     _require_whole(path)
-    target, done = _Target(engine, assets, log_ids), Imported()
+    target, done = _Target(engine, assets, log_ids, index_folder), Imported()
     with reading(engine) as session:
         _look_at_log(session, target)
     documents = _read_documents(path)
@@ -393,6 +398,8 @@ def _import_batch(
                 ) from error
         for name_of_index in sorted(found.indexes):
             count_up(session, name_of_index)
+            if target.index_folder is not None:
+                forget_file(target.index_folder, name_of_index)
         target.seen = log_size(session)
     done.known += found.known
     done.added += found.added

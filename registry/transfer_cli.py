@@ -74,6 +74,7 @@ def import_command(
         None if no_files else open_asset_store(settings),
         folder,
         log_ids=tuple(keys),
+        index_folder=settings.index_folder,
     )
     remove_stale_files(engine, settings.index_folder)  # erasures may have come in
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ from sqlalchemy import func, select
 
 from provenance.errors import RegistryError
 from registry.engine import reading, snapshot, translated_errors, writer
-from registry.index.cache_file import cache_path, read_cache
+from registry.index.cache_file import cache_path, read_cache, remove_leftovers
 from registry.index.generations import count_up, leaf_hash_at, read_generation
 from registry.index.hash_chunks import chunk_keys, count_missing, rebuild, remove_chunks
 from registry.index.pgvector import forget_vector
@@ -93,13 +94,14 @@ def rebuild_indexes(engine: Engine, folder: Path | None) -> tuple[IndexState, ..
 def remove_stale_files(engine: Engine, folder: Path) -> int:
     """Deletes files of codes that are no longer of the rows; answers how many.
 
-    None of them would be used, but they may hold codes of what was erased.
+    None of them would be used, but they may hold codes of what was erased. Files that a killed
+    process left half-written go too, once they are an hour old.
 
     Raises:
         RegistryUnavailableError: The database cannot be reached.
         RegistryError: A file cannot be deleted; says what to do.
     """
-    removed = 0
+    removed = remove_leftovers(folder, now=time.time())
     with reading(engine) as session:
         for space_id in [*_spaces(session), *_emptied(session, folder)]:
             path = cache_path(folder, space_id)

@@ -27,7 +27,9 @@ from registry import migrate, transfer
 from registry.check import check_consistency
 from registry.engine import writing
 from registry.events import EventLog
+from registry.index.cache_file import cache_path
 from registry.index.generations import count_up
+from registry.index.vectors import SqlVectorIndex
 from registry.repository import ManifestRepository
 from registry.store import open_store
 from registry.tables import EmbeddingRow, PerceptualHashRow, RegistryEventRow, ThumbnailRow
@@ -112,6 +114,11 @@ def nearest(store, *components, space_id=LATER):
     return [one.record_id for one in store.nearest_embeddings(query, min_cosine=0.99, limit=5)]
 
 
+def write_codes(store, folder):
+    SqlVectorIndex(store.engine, LATER, folder=folder).rebuild()
+    return cache_path(folder, LATER)
+
+
 def in_order(store):
     return check_consistency(store.engine, now=START).problems == ()
 
@@ -126,8 +133,11 @@ def test_what_was_added_later_to_known_entries_comes_along(source, target, recor
     ManifestRepository(source).bind("urn:c2pa:one", ADDED)
     with writing(target.engine) as session:
         session.execute(delete(ThumbnailRow))
-    read = pass_on(source, target, tmp_path / "out")
+    file = write_codes(target, tmp_path / "index")
+    export_registry(source.engine, None, tmp_path / "out")
+    read = import_registry(target.engine, None, tmp_path / "out", index_folder=file.parent)
     assert (read.entries, read.known, read.added) == (0, 4, 2 + 1 + 3)
+    assert not file.exists()  # it is of other rows now
     assert nearest(target, 0, 1, 1) == [records[1].record_id]
     found = ManifestRepository(target).find_bound(ADDED, limit=2)
     assert [one.manifest_id for one in found] == ["urn:c2pa:one"]
