@@ -70,6 +70,12 @@ class RegistrySettings:
         retain_inputs_days: Likewise what pictures were made from.
         log_head_every_s: How often the service signs a head of the log, seconds, 0 (only when one
             is asked for) to a year.
+        log_heads_folder: Folder into which each signed head is written, as JSON and as a C2SP
+            checkpoint, for another system to collect; empty writes none.
+        log_origin: The log's name in checkpoints, like ``example.org/log``; empty means one made
+            from its key.
+        log_witnesses: Services that cosign checkpoints (C2SP tlog-witness), each as its URL, a
+            space and its key; empty asks none.
     """
 
     url: str = ""
@@ -80,6 +86,9 @@ class RegistrySettings:
     retain_assets_days: Annotated[int, Range(0, 36_500)] = 0
     retain_inputs_days: Annotated[int, Range(0, 36_500)] = 0
     log_head_every_s: Annotated[int, Range(0, YEAR_S)] = 3600
+    log_heads_folder: str = ""
+    log_origin: str = ""
+    log_witnesses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
