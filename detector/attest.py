@@ -24,7 +24,7 @@ from provenance.errors import (
     InputError,
     UnsupportedMediaTypeError,
 )
-from provenance.fingerprint.verification import make_thumbnail
+from provenance.fingerprint.words.making import keep_small
 from provenance.manifest.asset_info import describe_asset
 from provenance.manifest.attestation import Attestation, AttestedClaim
 from provenance.manifest.certificates import name_holder
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from detector.service import DetectorService
+    from provenance.fingerprint.words.making import WordMaker
     from provenance.imaging import ImageLimits
     from provenance.interfaces import Embedder, Hasher, RecordStore, Staged
     from provenance.manifest.claims import Ingredient, SoftwareAgent, TrainingUse
@@ -120,6 +121,7 @@ class Attester:
         limits: On the picture.
         clock: The time now, UTC.
         keeps_thumbnail: Whether a small grey picture is kept, so that copies can be verified.
+        words: Makes the keypoint words that are kept with it; None keeps none.
     """
 
     detector: DetectorService
@@ -131,6 +133,7 @@ class Attester:
     limits: ImageLimits
     clock: Callable[[], datetime]
     keeps_thumbnail: bool = True
+    words: WordMaker | None = None
 
     def attest(
         self,
@@ -177,11 +180,9 @@ class Attester:
         record_id: RecordId,
     ) -> Delivery:
         # W6
-        prints = Fingerprints(
-            self.hasher.hash(raster),
-            None if self.embedder is None else self.embedder.encode(raster),
-            make_thumbnail(raster) if self.keeps_thumbnail else None,
-        )
+        thumbnail, words = keep_small(raster, self.words) if self.keeps_thumbnail else (None, None)
+        embedding = None if self.embedder is None else self.embedder.encode(raster)
+        prints = Fingerprints(self.hasher.hash(raster), embedding, thumbnail, words)
         found = prints.perceptual_hash
         has_past = ingredient.state is not IngredientState.NONE
         # W7

@@ -13,7 +13,7 @@ from detector.joining import RegistryJoin
 from detector.policy_file import load_policy
 from detector.policy_rules import STANDARD
 from detector.service import Depth, DetectorService
-from provenance.fingerprint.wiring import build_embedder, build_hasher
+from provenance.fingerprint.wiring import build_embedder, build_hasher, build_words
 from provenance.imaging import ImageLimits
 from provenance.manifest.wiring import build_trust
 from provenance.plugins import load_backend
@@ -131,6 +131,7 @@ def build_attester(settings: Settings) -> Attester:
         limits=image_limits(settings),
         clock=lambda: datetime.now(UTC),
         keeps_thumbnail=settings.fingerprint.keep_thumbnail,
+        words=build_words(settings),
     )
 
 
@@ -151,6 +152,7 @@ def build_context(
         hasher=_Opener(partial(build_hasher, settings)),
         embedder=_Opener(partial(build_embedder, settings)),
         verifier=_Opener(_load_verifier),
+        words=_Opener(partial(build_words, settings)),
         get_asset=partial(_get_asset, settings),
         mark_reader=_Opener(partial(build_mark_reader, settings)),
         mark_search=Depth(settings.watermark.search),

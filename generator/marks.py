@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from generator.visible_label import LABEL_CREATED, LABEL_EDITED, draw_label
 from provenance.errors import CapacityError, ReadBackError
-from provenance.fingerprint.verification import make_thumbnail
+from provenance.fingerprint.words.making import keep_small
 from provenance.imaging import decode_image, encode_image, hash_pixels
 from provenance.manifest.claims import (
     Claim,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from generator.inputs import InputFacts
+    from provenance.fingerprint.words.making import WordMaker
     from provenance.interfaces import Embedder, Hasher, WatermarkScheme
     from provenance.manifest.signing import ManifestSigner
     from provenance.types import (
@@ -96,8 +97,9 @@ class Finished:
 class Marks:
     """Everything that turns a rendered picture into a signed asset.
 
-    Of the attributes only two need words. `signpost`: the registry that a public mark in every
+    Of the attributes only three need words. `signpost`: the registry that a public mark in every
     picture names; empty where there is none. `keeps_thumbnail`: whether copies can be verified.
+    `words`: makes the keypoint words by which copies of a part are found; None where none are kept.
     """
 
     codec: WatermarkScheme
@@ -110,6 +112,7 @@ class Marks:
     deliver_unmarkable: bool = False
     signpost: str = ""
     keeps_thumbnail: bool = True
+    words: WordMaker | None = None
 
     def describe_request(
         self, request: GenerationRequest, inputs: InputFacts | None = None
@@ -216,8 +219,8 @@ class Marks:
     def fingerprint(self, image: RasterImage) -> Fingerprints:
         """W6: of the pixels that will be delivered."""
         embedding = None if self.embedder is None else self.embedder.encode(image)
-        thumbnail = make_thumbnail(image) if self.keeps_thumbnail else None
-        return Fingerprints(self.hasher.hash(image), embedding, thumbnail)
+        thumbnail, words = keep_small(image, self.words) if self.keeps_thumbnail else (None, None)
+        return Fingerprints(self.hasher.hash(image), embedding, thumbnail, words)
 
     def sign(
         self,

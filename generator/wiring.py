@@ -25,7 +25,7 @@ from generator.service import GenerationService, Sink
 from generator.studios import StudioPool, open_checker
 from generator.visible_label import missing_letters
 from provenance.errors import ConfigError
-from provenance.fingerprint.wiring import build_embedder, build_hasher
+from provenance.fingerprint.wiring import build_embedder, build_hasher, build_words
 from provenance.manifest.claims import SoftwareAgent, TrainingUse
 from provenance.manifest.pki import make_private_folder
 from provenance.manifest.selftest import run_self_test
@@ -294,6 +294,7 @@ def _build_marks(settings: Settings, signer: ManifestSigner) -> Marks:
         deliver_unmarkable=settings.watermark.deliver_unmarkable,
         signpost=settings.watermark.signpost,
         keeps_thumbnail=settings.fingerprint.keep_thumbnail,
+        words=build_words(settings),
     )
 
 

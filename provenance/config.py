@@ -225,6 +225,9 @@ class FingerprintSettings:
         embedder_folder: Local folder with the embedder's weights; empty means the hub.
         keep_thumbnail: Whether a grey picture of at most 512 pixels is kept with each record;
             without it copies are found, but not verified.
+        keypoint_words: Whether the words of its corners are kept with it, and searched: without
+            them crops and screenshots are not found in large registries. 6 KB a record, and as
+            much memory in a service that searches.
         crop_codes: Whether to search the vectors of registered pictures' parts too, where they were
             made: five more vectors a record, for crops of half a side and less.
     """
@@ -233,6 +236,7 @@ class FingerprintSettings:
     embedder: str = ""
     embedder_folder: str = ""
     keep_thumbnail: bool = True
+    keypoint_words: bool = True
     crop_codes: bool = False
 
 

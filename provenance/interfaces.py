@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         GenerationRequest,
         HashNeighbour,
         HealthCheck,
+        KeypointWords,
         LogHead,
         ModelRef,
         Parameters,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         SealedInputs,
         WatermarkEvidence,
         WatermarkPayload,
+        WordNeighbour,
     )
     from provenance.watermark.payload import WatermarkKey
 
@@ -462,6 +464,17 @@ class RecordStore(Protocol):
         self, query: Embedding, *, min_cosine: float, limit: int
     ) -> Sequence[EmbeddingNeighbour]:
         """Records of the query's own space, highest cosine first."""
+
+    def nearest_words(
+        self, queries: Sequence[KeypointWords], *, limit: int
+    ) -> Sequence[WordNeighbour]:
+        """Records that share most keypoint words with a picture, most first, then oldest first.
+
+        Args:
+            queries: The picture's words and those of its mirror image, of one space; the better
+                one counts.
+            limit: Most to answer.
+        """
 
     def list_records(
         self, *, limit: int, before: datetime | None = None

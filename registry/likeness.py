@@ -1,8 +1,8 @@
 """Which records does a picture come from? The near-duplicate search, cheapest steps first.
 
 `look`: the perceptual hash of the whole picture in its eight turns. `search`: hashes and embeddings
-of its parts too, and geometric verification of the best candidates. How sure an answer is decides
-`provenance.fingerprint.similarity` alone; here things are only measured.
+of its parts too, the words of its corners, and geometric verification of the best candidates. How
+sure an answer is decides `provenance.fingerprint.similarity` alone; here things are only measured.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from provenance.fingerprint.verification import GeometryVerifier, Look, PreparedQuery
+    from provenance.fingerprint.words.making import WordMaker
     from provenance.interfaces import Embedder, Hasher, RecordStore
     from provenance.types import (
         EmbeddingNeighbour,
@@ -109,6 +110,7 @@ class _Candidate:
 
     record_id: RecordId
     likeness: Likeness = field(default_factory=Likeness)
+    votes: float = 0.0
     view: str = WHOLE
     is_mirrored: bool = False
 
@@ -121,6 +123,7 @@ class LikenessSearch:
         hasher: That of the records.
         embedder: That of the records; None does without.
         verifier: None where no library finds keypoints: copies are then not verified.
+        words: Makes the words that the records' corners were registered by; None does without.
         get_asset: Answers the delivered file of a SHA-256 or None; for records without a thumbnail.
         options: How widely to search.
     """
@@ -132,6 +135,7 @@ class LikenessSearch:
         *,
         embedder: Embedder | None = None,
         verifier: GeometryVerifier | None = None,
+        words: WordMaker | None = None,
         get_asset: Callable[[str], bytes | None] | None = None,
         options: SearchOptions | None = None,
     ) -> None:
@@ -139,6 +143,7 @@ class LikenessSearch:
         self._hasher = hasher
         self._embedder = embedder
         self._verifier = verifier
+        self._words = words
         self._get_asset = get_asset
         self._options = options or SearchOptions()
         self._looks: OrderedDict[RecordId, Look] = OrderedDict()
@@ -166,8 +171,10 @@ class LikenessSearch:
         self._ask_embeddings(views, found)
         if self._verifier is not None:
             limit = self._most_compared(self._verifier)
+            query = self._verifier.prepare_query(whole.image)
+            self._ask_words(query, found)
             self._add_nearest(hashes, found, limit)
-            self._verify(views, found, self._verifier, limit)
+            self._verify(views, query, found, self._verifier, limit)
         return self._answer(found.values())
 
     # -- candidates ----------------------------------------------------------------------------
@@ -216,6 +223,14 @@ class LikenessSearch:
                 one, min_cosine=min_cosine, limit=self._options.candidates
             )
 
+    def _ask_words(self, query: PreparedQuery, found: dict[RecordId, _Candidate]) -> None:
+        if self._words is None:
+            return
+        for near in self._store.nearest_words(
+            self._words.ask(query), limit=self._options.candidates
+        ):
+            found.setdefault(near.record_id, _Candidate(near.record_id)).votes = near.votes
+
     def _add_nearest(
         self, hashes: Sequence[PerceptualHash], found: dict[RecordId, _Candidate], limit: int
     ) -> None:
@@ -245,15 +260,14 @@ class LikenessSearch:
     def _verify(
         self,
         views: Sequence[View],
+        query: PreparedQuery,
         found: dict[RecordId, _Candidate],
         verifier: GeometryVerifier,
         limit: int,
     ) -> None:
-        if not found:
-            return
         pictures = {view.name: view.image for view in views}
-        prepared: dict[str, PreparedQuery] = {WHOLE: verifier.prepare_query(pictures[WHOLE])}
-        for candidate in sorted(found.values(), key=_promise)[:limit]:
+        prepared: dict[str, PreparedQuery] = {WHOLE: query}
+        for candidate in _most_promising(found.values())[:limit]:
             reference = self._reference(candidate.record_id, verifier)
             if reference is None:
                 continue
@@ -355,11 +369,20 @@ def _surest_first(match: RecordMatch) -> tuple[int, int, float, int]:
     )
 
 
-def _promise(candidate: _Candidate) -> tuple[float, float]:
-    """Sort key, most promising first: cosines, then near hashes, then the rest."""
-    likeness = candidate.likeness
-    distance = 256 if likeness.distance_bits is None else likeness.distance_bits
-    return -(likeness.cosine or 0.0), distance
+def _most_promising(found: Iterable[_Candidate]) -> list[_Candidate]:
+    """Those that come first by any measure first: each sees copies that the others miss."""
+    candidates = list(found)
+    hashed = [one for one in candidates if one.likeness.distance_bits is not None]
+    embedded = [one for one in candidates if one.likeness.cosine is not None]
+    voted = [one for one in candidates if one.votes]
+    hashed.sort(key=lambda one: one.likeness.distance_bits or 0)
+    embedded.sort(key=lambda one: -(one.likeness.cosine or 0.0))
+    voted.sort(key=lambda one: -one.votes)
+    places: dict[RecordId, int] = {}
+    for order in (hashed, voted, embedded):
+        for place, one in enumerate(order):
+            places[one.record_id] = min(place, places.get(one.record_id, place))
+    return sorted(candidates, key=lambda one: places.get(one.record_id, len(candidates)))
 
 
 def _note_distance(

@@ -39,6 +39,7 @@ from registry.index.cache import HashCache
 from registry.index.exact import best_distances
 from registry.index.hash_chunks import MAX_DISTANCE_BITS, add_chunks, find_candidates
 from registry.index.vectors import SqlVectorIndex
+from registry.index.words import WordIndex, encode_words
 from registry.log import LeafKind, commit_leaf, refusal_leaf
 from registry.log_rows import append_leaf, read_head
 from registry.retry import retried
@@ -46,6 +47,7 @@ from registry.serialise import record_to_row, refusal_to_row, row_to_record, row
 from registry.tables import (
     HEAD_REVISION,
     KeptInputsRow,
+    KeypointWordsRow,
     RecordRow,
     RefusalRow,
     ReservationRow,
@@ -63,11 +65,13 @@ if TYPE_CHECKING:
         Embedding,
         EmbeddingNeighbour,
         HashNeighbour,
+        KeypointWords,
         LogHead,
         PerceptualHash,
         Refusal,
         RegistryEvent,
         RegistryRecord,
+        WordNeighbour,
     )
 
 __all__ = ["SqlRecordStore", "open_store"]
@@ -79,7 +83,8 @@ mean a broken random source."""
 DEFAULT_RESERVATION_LIFETIME = timedelta(hours=1)
 """Longer than any rendering; an id that expires is merely never used."""
 DEFAULT_MAX_CACHED_BYTES = 512 * 2**20
-"""Per algorithm: eleven million hashes. Kept only where searches are wider than 31 bits."""
+"""Per algorithm: eleven million hashes, kept only where searches are wider than 31 bits. Per space
+of keypoint words: those of 90,000 records."""
 
 
 def _now() -> datetime:
@@ -133,7 +138,8 @@ class SqlRecordStore:
         clock: As in `open_store`.
         random_bytes: As in `open_store`.
         reservation_lifetime: As in `open_store`.
-        max_cached_bytes: Bound of the hashes kept in memory for wide searches, per algorithm.
+        max_cached_bytes: Bound of the hashes kept in memory for wide searches, per algorithm, and
+            of the keypoint words, per space.
         open_index: Answers the index of a space id; None is `SqlVectorIndex` without a file.
     """
 
@@ -156,6 +162,7 @@ class SqlRecordStore:
         self._open_index = open_index or SqlVectorIndex
         self._hash_caches: dict[str, HashCache] = {}
         self._vector_indexes: dict[str, VectorIndex] = {}
+        self._word_indexes: dict[str, WordIndex] = {}
 
     @property
     def engine(self) -> Engine:
@@ -283,10 +290,20 @@ class SqlRecordStore:
             thumbnail = record.fingerprints.thumbnail
             if row.perceptual_hash is not None:
                 add_chunks(session, index, row.perceptual_hash.hash)
-            if inputs is not None or thumbnail is not None:
+            words = record.fingerprints.keypoint_words
+            if inputs is not None or thumbnail is not None or words is not None:
                 session.flush()  # no relationship tells the session which row comes first
             if thumbnail is not None:
                 session.add(ThumbnailRow(record_id=record.record_id, data=thumbnail))
+            if words is not None:
+                session.add(
+                    KeypointWordsRow(
+                        record_id=record.record_id,
+                        space_id=words.space_id,
+                        log_index=index,
+                        corners=encode_words(words),
+                    )
+                )
             if inputs is not None:
                 session.add(
                     KeptInputsRow(
@@ -427,6 +444,20 @@ class SqlRecordStore:
         """Records of the query's own space, highest cosine first, then oldest first."""
         _require_limit(limit)
         return self.vector_index(query.space_id).search(query, limit=limit, min_cosine=min_cosine)
+
+    def nearest_words(
+        self, queries: Sequence[KeypointWords], *, limit: int
+    ) -> Sequence[WordNeighbour]:
+        """Records that share most keypoint words with a picture, most first, then oldest first."""
+        _require_limit(limit)
+        if not queries:
+            return []
+        space_id = queries[0].space_id
+        index = self._word_indexes.setdefault(
+            space_id, WordIndex(space_id, max_bytes=self._max_cached_bytes)
+        )
+        with reading(self._engine) as session:
+            return index.nearest(session, queries, limit=limit)
 
     def vector_index(self, space_id: str) -> VectorIndex:
         """The index of a space, kept for as long as the store; looks into no row yet."""

@@ -52,6 +52,7 @@ __all__ = [
     "JobRow",
     "JobState",
     "KeptInputsRow",
+    "KeypointWordsRow",
     "LogLeafRow",
     "PerceptualHashRow",
     "PictureState",
@@ -67,7 +68,7 @@ __all__ = [
     "UtcDateTime",
 ]
 
-HEAD_REVISION = "0010"
+HEAD_REVISION = "0011"
 """The migration that these mappings describe. Kept here so that opening a store needs no Alembic;
 a test compares it with the head of the migration folder."""
 
@@ -512,6 +513,29 @@ class ThumbnailRow(Base):
         primary_key=True,
     )
     data: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class KeypointWordsRow(Base):
+    """Corners of a record's thumbnail; see `provenance.fingerprint.words`.
+
+    Derived from `ThumbnailRow`, and erased with the record as it is.
+
+    Attributes:
+        log_index: As in `PerceptualHashRow`.
+        corners: As `registry.index.words.encode_words` writes them.
+    """
+
+    __tablename__ = "keypoint_words"
+    __table_args__ = (Index("ix_keypoint_words_space_id", "space_id", "log_index"),)
+
+    record_id: Mapped[str] = mapped_column(
+        String(RECORD_ID_CHARACTERS),
+        ForeignKey("records.record_id", ondelete="CASCADE"),
+        primary_key=True,
+    )
+    space_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    log_index: Mapped[int] = mapped_column(LogIndex, ForeignKey("log_leaves.index"))
+    corners: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class ApiKeyRow(Base):

@@ -21,7 +21,7 @@ from registry.tables import (
     Base,
     EmbeddingRow,
     KeptInputsRow,
-    PerceptualHashRow,
+    KeypointWordsRow,
     StoredBindingRow,
     StoredManifestRow,
 )
@@ -37,6 +37,8 @@ __all__ = ["complete_entry"]
 
 PLACES = frozenset({"log_index", "entry_index"})
 """Other ones in each registry."""
+DERIVED = frozenset({KeypointWordsRow.__tablename__})
+"""Made of another row here, by whatever version of its library there is: not compared."""
 OWN = {StoredManifestRow.__tablename__: frozenset({"owner_key_id", "created_at"})}
 """Who gave a manifest to this registry, and when: its own matter, and not under the log."""
 MIN_SAME_COSINE = 0.9999
@@ -44,7 +46,6 @@ MIN_SAME_COSINE = 0.9999
 last bits (float32 matrix products: 1e-6; half precision: 1e-4)."""
 
 _EMBEDDINGS = EmbeddingRow.__tablename__
-_HASHES = PerceptualHashRow.__tablename__
 _BINDINGS = Base.metadata.tables[StoredBindingRow.__tablename__]
 
 
@@ -76,15 +77,13 @@ def complete_entry(
             continue
         here = _find(session, table, values)
         if here is not None:
-            _require_same(table, here, values)
+            if table.name not in DERIVED:
+                _require_same(table, here, values)
             continue
         insert_row(session, table, values, index, {})
         added += 1
         # Its place in the log is an earlier one than caches have read up to.
-        if table.name == _EMBEDDINGS:
-            indexes.add(values["space_id"])
-        elif table.name == _HASHES:
-            indexes.add(values["algorithm"])
+        indexes |= {values[name] for name in ("space_id", "algorithm") if name in values}
     return added
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provenance.fingerprint.verification import GeometryVerifier
+    from provenance.fingerprint.words.making import WordMaker
     from provenance.interfaces import Embedder, Hasher, RecordStore
     from provenance.manifest.trust import TrustSettings
     from provenance.watermark.marking import MarkReader
@@ -38,6 +39,8 @@ class SourceContext:
         hasher: Opens the perceptual hasher.
         embedder: Opens the embedder; answers None when none is configured.
         verifier: Opens what verifies copies; answers None where no library finds keypoints.
+        words: Opens what makes keypoint words; answers None where it is not wanted, or no library
+            finds keypoints quickly.
         get_asset: Answers the delivered file of a SHA-256, or None when it isn't kept.
         mark_reader: Opens the reader of our own marks; answers None without a key.
         mark_search: How hard that reader looks.
@@ -52,6 +55,7 @@ class SourceContext:
     hasher: Callable[[], Hasher | None] = nothing
     embedder: Callable[[], Embedder | None] = nothing
     verifier: Callable[[], GeometryVerifier | None] = nothing
+    words: Callable[[], WordMaker | None] = nothing
     get_asset: Callable[[str], bytes | None] | None = None
     mark_reader: Callable[[], MarkReader | None] = nothing
     mark_search: Depth = Depth.THOROUGH

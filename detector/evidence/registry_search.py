@@ -9,6 +9,7 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from detector.evidence.context import nothing
 from detector.evidence.registry import MAX_SIMILAR, describe_match, with_notices
 from provenance.fingerprint.keypoints import INSTALL_HINT
 from provenance.types import Finding, RegistryEvidence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from detector.evidence.context import SourceContext
     from provenance.fingerprint.verification import GeometryVerifier
+    from provenance.fingerprint.words.making import WordMaker
     from provenance.interfaces import Embedder, Hasher, RecordStore
     from provenance.types import Candidate, Evidence
 
@@ -33,6 +35,7 @@ class RegistrySearchSource:
         hasher: Answers the perceptual hasher.
         embedder: Answers the embedder, or None when none is configured.
         verifier: Answers what compares pictures point by point, or None without such a library.
+        words: Answers what makes keypoint words, or None without such a library.
         get_asset: Answers a delivered file by its SHA-256, or None; None keeps no files.
         options: How widely to search.
     """
@@ -47,6 +50,7 @@ class RegistrySearchSource:
         embedder: Callable[[], Embedder | None],
         verifier: Callable[[], GeometryVerifier | None],
         *,
+        words: Callable[[], WordMaker | None] = nothing,
         get_asset: Callable[[str], bytes | None] | None = None,
         options: SearchOptions | None = None,
     ) -> None:
@@ -54,6 +58,7 @@ class RegistrySearchSource:
         self._hasher = hasher
         self._embedder = embedder
         self._verifier = verifier
+        self._words = words
         self._get_asset = get_asset
         self._options = options or SearchOptions(limit=MAX_SIMILAR)
         self._search: LikenessSearch | None = None
@@ -87,6 +92,7 @@ class RegistrySearchSource:
                     self._hasher(),
                     embedder=self._embedder(),
                     verifier=self._verifier(),
+                    words=self._words(),
                     get_asset=self._get_asset,
                     options=self._options,
                 )
@@ -100,6 +106,7 @@ def build_source(context: SourceContext) -> RegistrySearchSource:
         context.hasher,
         context.embedder,
         context.verifier,
+        words=context.words,
         get_asset=context.get_asset,
         options=SearchOptions(
             max_distance_bits=context.similar_max_distance_bits,

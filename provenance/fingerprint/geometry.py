@@ -64,10 +64,12 @@ class Keypoints:
     Attributes:
         points: (N, 2) float64, x and y, pixels from the top left corner.
         descriptors: (N, 32) uint8, 256 bits each; lower Hamming distance is more alike.
+        angles: (N,) float32, degrees 0..360: the direction of each corner.
     """
 
     points: Points
     descriptors: npt.NDArray[np.uint8]
+    angles: npt.NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.points)

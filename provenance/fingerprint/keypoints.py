@@ -95,7 +95,10 @@ def _load_opencv() -> KeypointFinder | None:
             return _none()
         points = np.array([one.pt for one in found], dtype=np.float64)
         kept = _spread(points, np.array([one.response for one in found]), grey.shape, at_most)
-        return Keypoints(points[kept], np.asarray(descriptors, dtype=np.uint8)[kept])
+        angles = np.array([one.angle for one in found], dtype=np.float32)
+        return Keypoints(
+            points[kept], np.asarray(descriptors, dtype=np.uint8)[kept], angles[kept] % 360
+        )
 
     return find
 
@@ -120,7 +123,8 @@ def _from_scikit_image(orb_class: Callable[..., Any]) -> KeypointFinder:
         points = np.asarray(orb.keypoints, dtype=np.float64)[:, ::-1]
         kept = _spread(points, np.asarray(orb.responses), grey.shape, at_most)
         descriptors = np.packbits(np.asarray(orb.descriptors, dtype=bool), axis=1)
-        return Keypoints(points[kept], descriptors[kept])
+        angles = np.degrees(np.asarray(orb.orientations)).astype(np.float32) % 360
+        return Keypoints(points[kept], descriptors[kept], angles[kept])
 
     return find
 
@@ -141,4 +145,6 @@ def _spread(
 
 
 def _none() -> Keypoints:
-    return Keypoints(np.empty((0, 2)), np.empty((0, 32), dtype=np.uint8))
+    return Keypoints(
+        np.empty((0, 2)), np.empty((0, 32), dtype=np.uint8), np.empty(0, dtype=np.float32)
+    )

@@ -171,6 +171,7 @@ class GeometryVerifier:
             Keypoints(
                 np.concatenate((near.points, 2.0 * far.points + 0.5)),
                 np.concatenate((near.descriptors, far.descriptors)),
+                np.concatenate((near.angles, far.angles)),
             ),
         )
 

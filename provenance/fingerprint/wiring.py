@@ -12,9 +12,10 @@ from provenance.plugins import load_backend
 
 if TYPE_CHECKING:
     from provenance.config import Settings
+    from provenance.fingerprint.words.making import WordMaker
     from provenance.interfaces import Embedder, Hasher
 
-__all__ = ["build_embedder", "build_hasher", "pulled_folder"]
+__all__ = ["build_embedder", "build_hasher", "build_words", "pulled_folder"]
 
 
 def build_hasher(settings: Settings) -> Hasher:
@@ -57,6 +58,17 @@ def build_embedder(settings: Settings, name: str | None = None) -> Embedder | No
         folder = pulled_folder(settings, chosen)
     embedder: Embedder = loader(folder=folder)
     return embedder
+
+
+def build_words(settings: Settings) -> WordMaker | None:
+    """What makes keypoint words; None where they are not wanted, or OpenCV is not installed.
+
+    Raises:
+        BackendUnavailableError: The vocabulary is missing from the installation.
+    """
+    from provenance.fingerprint.words.making import load_word_maker
+
+    return load_word_maker() if settings.fingerprint.keypoint_words else None
 
 
 def pulled_folder(settings: Settings, embedder: str) -> Path | None:

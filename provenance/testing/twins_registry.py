@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -25,15 +26,17 @@ from provenance.types import (
     LogHead,
     RecordId,
     Reservation,
+    WordNeighbour,
     notice_targets,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from provenance.types import (
         Embedding,
         EncodedImage,
+        KeypointWords,
         Parameters,
         PerceptualHash,
         Refusal,
@@ -181,6 +184,23 @@ class MemoryRecordStore:
         near = [neighbour for neighbour in found if neighbour.cosine >= min_cosine]
         return sorted(near, key=lambda neighbour: -neighbour.cosine)[:limit]
 
+    def nearest_words(
+        self, queries: Sequence[KeypointWords], *, limit: int
+    ) -> Sequence[WordNeighbour]:
+        """Records that share most keypoint words with a picture, most first, then oldest first."""
+        _require_limit(limit)
+        of_space = {
+            record_id: words
+            for record_id, words in self._keypoint_words()
+            if queries and words.space_id == queries[0].space_id
+        }
+        counted = [_count_votes(of_space, query) for query in queries]
+        found = [
+            WordNeighbour(record_id, max(votes[record_id] for votes in counted))
+            for record_id in of_space
+        ]
+        return sorted((one for one in found if one.votes), key=lambda one: -one.votes)[:limit]
+
     def list_records(
         self, *, limit: int, before: datetime | None = None
     ) -> Sequence[RegistryRecord]:
@@ -228,6 +248,11 @@ class MemoryRecordStore:
             if record.fingerprints.embedding is not None:
                 yield record_id, record.fingerprints.embedding
 
+    def _keypoint_words(self) -> Iterator[tuple[RecordId, KeypointWords]]:
+        for record_id, record in self.records.items():
+            if record.fingerprints.keypoint_words is not None:
+                yield record_id, record.fingerprints.keypoint_words
+
 
 class MemoryAssetStore:
     """Implements `provenance.interfaces.AssetStore` in memory."""
@@ -264,6 +289,30 @@ def _cosine(stored: Embedding, query: Embedding) -> float:
             f"{stored.vector.shape[0]} and {query.vector.shape[0]}"
         )
     return max(-1.0, min(1.0, float(stored.vector @ query.vector)))
+
+
+def _count_votes(
+    records: Mapping[RecordId, KeypointWords], query: KeypointWords
+) -> dict[RecordId, float]:
+    """Corner by corner, as `registry.index.word_votes` says in words."""
+    nearest: dict[tuple[int, RecordId], tuple[int, int]] = {}
+    for corner in range(len(query)):
+        for record_id, kept in records.items():
+            for other in range(len(kept)):
+                bits = (int(kept.check_bits[other]) ^ int(query.check_bits[corner])).bit_count()
+                turn = (int(query.angles[corner]) - int(kept.angles[other])) % 256 // 16
+                if kept.words[other, 0] in query.words[corner] and bits <= 16:
+                    pair = corner, record_id
+                    nearest[pair] = min(nearest.get(pair, (bits, turn)), (bits, turn))
+    met = Counter(corner for corner, _ in nearest)
+    cells: dict[RecordId, list[float]] = {record_id: [0.0] * 16 for record_id in records}
+    for (corner, record_id), (bits, turn) in nearest.items():
+        rarity = math.log((1 + len(records)) / met[corner])
+        cells[record_id][turn] += rarity * (1 - bits / 24)
+    return {
+        record_id: max(one + cell[place - 1] for place, one in enumerate(cell))
+        for record_id, cell in cells.items()
+    }
 
 
 def _require_finite(parameters: Parameters) -> None:

@@ -74,6 +74,7 @@ from provenance.types.images import (
 from provenance.types.marks import (
     Embedding,
     Fingerprints,
+    KeypointWords,
     PerceptualHash,
     Resave,
     Reservation,
@@ -95,6 +96,7 @@ from provenance.types.records import (
     RegistryEvent,
     RegistryRecord,
     SealedInputs,
+    WordNeighbour,
     notice_targets,
 )
 from provenance.types.safety import SafetyPolicy, SafetyReport
@@ -140,6 +142,7 @@ __all__ = [
     "InputImage",
     "InputRole",
     "Integrity",
+    "KeypointWords",
     "KnownMarkEvidence",
     "LogHead",
     "LoraRef",
@@ -189,6 +192,7 @@ __all__ = [
     "WatermarkEvidence",
     "WatermarkInfo",
     "WatermarkPayload",
+    "WordNeighbour",
     "can_batch",
     "notice_targets",
     "parse_record_id",

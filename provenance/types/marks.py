@@ -20,11 +20,14 @@ from provenance.types.base import (
 if TYPE_CHECKING:
     from datetime import datetime
 
+    import numpy.typing as npt
+
     from provenance.types.images import EncodedImage
 
 __all__ = [
     "Embedding",
     "Fingerprints",
+    "KeypointWords",
     "PerceptualHash",
     "Reservation",
     "SignedAsset",
@@ -168,6 +171,26 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class KeypointWords:
+    """Corners of a picture, each by the words of a fixed vocabulary that it is nearest to.
+
+    Attributes:
+        space_id: Of `provenance.fingerprint.words.vocabulary.Vocabulary`.
+        words: (N, M) uint16, the M nearest words; M is 1 for what is registered.
+        angles: (N,) uint8, the direction of each corner in 256ths of a turn.
+        check_bits: (N,) uint64 of each descriptor; lower Hamming distance is more alike.
+    """
+
+    space_id: str
+    words: npt.NDArray[np.uint16] = field(repr=False)
+    angles: npt.NDArray[np.uint8] = field(repr=False)
+    check_bits: npt.NDArray[np.uint64] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Fingerprints:
     """What finds a picture again when manifest and watermark are gone (W6).
 
@@ -176,11 +199,13 @@ class Fingerprints:
         embedding: None when no embedder is configured or it abstains.
         thumbnail: A small grey picture (`provenance.fingerprint.verification`), kept beside the
             record, under no log; None where none is kept, and in records that were read back.
+        keypoint_words: Of the thumbnail, kept and left out as it is.
     """
 
     perceptual_hash: PerceptualHash | None
     embedding: Embedding | None = None
     thumbnail: bytes | None = field(default=None, repr=False)
+    keypoint_words: KeypointWords | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ __all__ = [
     "RegistryEvent",
     "RegistryRecord",
     "SealedInputs",
+    "WordNeighbour",
     "notice_targets",
 ]
 
@@ -265,6 +266,20 @@ class EmbeddingNeighbour:
 
     record_id: RecordId
     cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class WordNeighbour:
+    """A record that shares keypoint words with a query.
+
+    Attributes:
+        record_id: The record.
+        votes: Weight of the corners that agree, 0 and more; higher is more similar. Good for an
+            order only: what looks at the corners' places decides.
+    """
+
+    record_id: RecordId
+    votes: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from provenance.testing.stores import (
     build_record,
     build_sealed_inputs,
 )
-from provenance.types import EventTarget, SoftBinding
+from provenance.types import EventTarget, KeypointWords, SoftBinding
 from registry import migrate, transfer
 from registry.check import check_consistency
 from registry.engine import writing
@@ -30,9 +30,16 @@ from registry.events import EventLog
 from registry.index.cache_file import cache_path
 from registry.index.generations import count_up
 from registry.index.vectors import SqlVectorIndex
+from registry.index.words import decode_words, encode_words
 from registry.repository import ManifestRepository
 from registry.store import open_store
-from registry.tables import EmbeddingRow, PerceptualHashRow, RegistryEventRow, ThumbnailRow
+from registry.tables import (
+    EmbeddingRow,
+    KeypointWordsRow,
+    PerceptualHashRow,
+    RegistryEventRow,
+    ThumbnailRow,
+)
 from registry.transfer import export_registry, import_registry
 
 ADDED = SoftBinding("com.example.mark", "1")
@@ -104,6 +111,35 @@ def add_vector(store, record, *components, space_id=LATER):
         count_up(session, space_id)
 
 
+def add_words(store, record, *, word=3):
+    corner = KeypointWords(
+        "words/1",
+        np.array([[word]], np.uint16),
+        np.zeros(1, np.uint8),
+        np.zeros(1, np.uint64),
+    )
+    with writing(store.engine) as session:
+        index = session.scalar(
+            select(PerceptualHashRow.log_index).where(
+                PerceptualHashRow.record_id == record.record_id
+            )
+        )
+        session.add(
+            KeypointWordsRow(
+                record_id=record.record_id,
+                space_id="words/1",
+                log_index=index,
+                corners=encode_words(corner),
+            )
+        )
+
+
+def words_of(store):
+    with writing(store.engine) as session:
+        rows = session.execute(select(KeypointWordsRow.record_id, KeypointWordsRow.corners))
+        return {name: int(decode_words("words/1", raw).words[0, 0]) for name, raw in rows}
+
+
 def pass_on(source, target, folder, **options):
     export_registry(source.engine, None, folder, **options)
     return import_registry(target.engine, None, folder)
@@ -133,16 +169,20 @@ def test_what_was_added_later_to_known_entries_comes_along(source, target, recor
     ManifestRepository(source).bind("urn:c2pa:one", ADDED)
     with writing(target.engine) as session:
         session.execute(delete(ThumbnailRow))
+    for record in records[1:]:
+        add_words(source, record)
+    add_words(target, records[2], word=7)
     file = write_codes(target, tmp_path / "index")
     export_registry(source.engine, None, tmp_path / "out")
     read = import_registry(target.engine, None, tmp_path / "out", index_folder=file.parent)
-    assert (read.entries, read.known, read.added) == (0, 4, 2 + 1 + 3)
+    assert (read.entries, read.known, read.added) == (0, 4, 2 + 1 + 3 + 1)
     assert not file.exists()  # it is of other rows now
     assert nearest(target, 0, 1, 1) == [records[1].record_id]
     found = ManifestRepository(target).find_bound(ADDED, limit=2)
     assert [one.manifest_id for one in found] == ["urn:c2pa:one"]
     for record in records:
         assert target.thumbnail(record.record_id) == record.fingerprints.thumbnail
+    assert words_of(target) == {records[1].record_id: 3, records[2].record_id: 7}
     assert target.log_head() == head
     assert in_order(target)
     assert pass_on(source, target, tmp_path / "out").added == 0

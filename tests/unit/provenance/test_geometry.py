@@ -17,6 +17,10 @@ from provenance.testing.pictures import flat_picture, natural_picture
 from provenance.types import RasterImage
 
 
+def keypoints(points, descriptors):
+    return Keypoints(points, descriptors, np.zeros(len(points), dtype=np.float32))
+
+
 def planted(matrix, *, count=120, wrong=0.4, seed=3):
     """Points of two pictures: of the second, `1 - wrong` are the first's, carried and matched."""
     random = np.random.default_rng(seed)
@@ -25,7 +29,7 @@ def planted(matrix, *, count=120, wrong=0.4, seed=3):
     moved = points @ matrix[:, :2].T + matrix[:, 2] + random.normal(0, 0.7, points.shape)
     lost = random.random(count) < wrong
     moved[lost] = random.uniform(20, 480, (int(lost.sum()), 2))
-    return Keypoints(points, descriptors), Keypoints(moved, descriptors), int((~lost).sum())
+    return keypoints(points, descriptors), keypoints(moved, descriptors), int((~lost).sum())
 
 
 def similarity(degrees, scale, x=0.0, y=0.0):
@@ -73,7 +77,7 @@ def test_points_of_one_place_count_once():
     random = np.random.default_rng(5)
     points = np.repeat(first.points, 30, axis=0) + random.uniform(0, 1.5, (120, 2))
     descriptors = random.integers(0, 256, (120, 32), dtype=np.uint8)
-    crowd = Keypoints(points, descriptors)
+    crowd = keypoints(points, descriptors)
     found = align(crowd, crowd)
     assert found is not None
     assert found.inliers <= 16 < 120
@@ -83,7 +87,7 @@ def test_chance_matches_move_together_nowhere():
     first, second, _ = planted(similarity(0, 1), wrong=1.0)
     found = align(first, second)
     assert found is None or found.inliers < VERIFIED_MIN_INLIERS
-    empty = Keypoints(np.empty((0, 2)), np.empty((0, 32), dtype=np.uint8))
+    empty = keypoints(np.empty((0, 2)), np.empty((0, 32), dtype=np.uint8))
     assert align(first, empty) is None
     assert align(empty, empty) is None
 

@@ -1,0 +1,156 @@
+"""Keypoint words of one space: the rows, and what is kept of them in memory.
+
+The rows are the truth. The cache is a prefix of them in log order: each search first takes in what
+is new, and rows beyond the memory bound are read for every search, so that the answer is always
+that of all rows and the memory always bounded. States are immutable and swapped whole.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sqlalchemy import select
+
+from provenance.errors import RegistryError
+from provenance.types import KeypointWords
+from registry.index.generations import leaf_hash_at, read_generation
+from registry.index.word_votes import WordBlock, append_words, best_votes, word_block
+from registry.tables import KeypointWordsRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy.orm import Session
+
+    from provenance.types import WordNeighbour
+
+__all__ = ["CORNER_BYTES", "WordIndex", "decode_words", "encode_words"]
+
+log = logging.getLogger(__name__)
+
+BATCH_ROWS = 512
+CORNER_BYTES = 11
+"""Word, angle, check bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """A prefix of the rows; attributes as in `registry.index.cache`."""
+
+    generation: int = 0
+    blocks: tuple[WordBlock, ...] = ()
+    last_log_index: int = -1
+    leaf_hash: bytes = b""
+    full: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(block.size_bytes for block in self.blocks)
+
+
+class WordIndex:
+    """The words of a space.
+
+    Args:
+        space_id: Whose words.
+        max_bytes: Bound of what is kept; some 6 KB are needed for a record.
+    """
+
+    def __init__(self, space_id: str, *, max_bytes: int) -> None:
+        self._space_id = space_id
+        self._max_bytes = max_bytes
+        self._state = _State()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that are kept in memory now."""
+        return self._state.size_bytes
+
+    def nearest(
+        self, session: Session, queries: Sequence[KeypointWords], *, limit: int
+    ) -> Sequence[WordNeighbour]:
+        """Records that share most words with a picture, in `registry.index.word_votes` order."""
+        return best_votes(self._blocks(session), queries, limit=limit)
+
+    def _blocks(self, session: Session) -> Sequence[WordBlock]:
+        state = self._still_valid(session, self._state)
+        beyond: tuple[WordBlock, ...] = ()
+        for last_index, block in self._read_after(session, state.last_log_index):
+            if state.full or state.size_bytes + block.size_bytes > self._max_bytes:
+                self._tell_full(state)
+                state = _State(
+                    state.generation,
+                    state.blocks,
+                    state.last_log_index,
+                    state.leaf_hash,
+                    full=True,
+                )
+                beyond = append_words(beyond, block)
+                continue
+            blocks = append_words(state.blocks, block)
+            state = _State(state.generation, blocks, last_index, leaf_hash_at(session, last_index))
+        self._state = state
+        return (*state.blocks, *beyond)
+
+    def _tell_full(self, state: _State) -> None:
+        if not state.full:
+            log.warning(
+                "keypoint words of more records than fit into %d MB: the rest is read at each "
+                "search, which takes longer",
+                self._max_bytes >> 20,
+            )
+
+    def _still_valid(self, session: Session, state: _State) -> _State:
+        generation = read_generation(session, self._space_id)
+        if state.generation == generation and (
+            state.last_log_index < 0
+            or leaf_hash_at(session, state.last_log_index) == state.leaf_hash
+        ):
+            return state
+        return _State(generation)
+
+    def _read_after(self, session: Session, log_index: int) -> Iterator[tuple[int, WordBlock]]:
+        row = KeypointWordsRow
+        statement = (
+            select(row.log_index, row.record_id, row.corners)
+            .where(row.space_id == self._space_id, row.log_index > log_index)
+            .order_by(row.log_index)
+            .execution_options(yield_per=BATCH_ROWS)
+        )
+        for rows in session.execute(statement).partitions():
+            words = [decode_words(self._space_id, one[2]) for one in rows]
+            yield rows[-1][0], word_block([one[1] for one in rows], words)
+
+
+def encode_words(value: KeypointWords) -> bytes:
+    """Words, then angles, then check bits, little-endian: 11 bytes a corner."""
+    return b"".join(
+        (
+            value.words[:, 0].astype("<u2").tobytes(),
+            value.angles.tobytes(),
+            value.check_bits.astype("<u8").tobytes(),
+        )
+    )
+
+
+def decode_words(space_id: str, raw: bytes) -> KeypointWords:
+    """What `encode_words` made bytes of.
+
+    Raises:
+        RegistryError: It did not.
+    """
+    count, rest = divmod(len(raw), CORNER_BYTES)
+    if rest:
+        raise RegistryError(
+            f"stored keypoint words of space {space_id} are cut; run: countermark registry "
+            "reindex --keypoints --again"
+        )
+    return KeypointWords(
+        space_id,
+        np.frombuffer(raw, "<u2", count).astype(np.uint16)[:, None],
+        np.frombuffer(raw, np.uint8, count, 2 * count),
+        np.frombuffer(raw, "<u8", count, 3 * count).astype(np.uint64),
+    )
