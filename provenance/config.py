@@ -223,6 +223,8 @@ class FingerprintSettings:
         hasher: Entry point of ``countermark.hashers``.
         embedder: Entry point of ``countermark.embedders``; empty means none.
         embedder_folder: Local folder with the embedder's weights; empty means the hub.
+        further_embedders: Entry points of embedders whose vectors are written too, beside those of
+            `embedder`, and asked in every search.
         keep_thumbnail: Whether a grey picture of at most 512 pixels is kept with each record;
             without it copies are found, but not verified.
         keypoint_words: Whether the words of its corners are kept with it, and searched: without
@@ -235,6 +237,7 @@ class FingerprintSettings:
     hasher: str = "pdq"
     embedder: str = ""
     embedder_folder: str = ""
+    further_embedders: tuple[str, ...] = ()
     keep_thumbnail: bool = True
     keypoint_words: bool = True
     crop_codes: bool = False
