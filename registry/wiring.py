@@ -128,7 +128,7 @@ def open_head_publisher(settings: Settings) -> Callable[[SignedLog], int] | None
         return None
     folder = Path(options.log_heads_folder).expanduser().absolute()
     # The operator chose whom to ask, so it may be a machine of the same network.
-    client = GuardedClient(RemotePolicy(MAX_ANSWER_BYTES, allow_private=True))
+    client = GuardedClient(RemotePolicy(MAX_ANSWER_BYTES, timeout_s=10, allow_private=True))
 
     def publish(log: SignedLog) -> int:
         return HeadPublisher(

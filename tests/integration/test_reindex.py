@@ -23,6 +23,7 @@ from provenance.types import Embedding, EmbeddingSpace, MediaType, SpaceKind
 from registry import migrate
 from registry.cli import app
 from registry.engine import reading
+from registry.events import EventLog
 from registry.index.cache_file import cache_path
 from registry.index.maintenance import check_indexes, rebuild_indexes, remove_stale_files
 from registry.reindex import list_spaces, reindex
@@ -226,6 +227,15 @@ def test_what_a_killed_process_left_half_written_goes_when_it_is_old(settings, s
     os.utime(old, (time.time() - 7200,) * 2)
     assert remove_stale_files(store.engine, settings.index_folder) == 1
     assert set(settings.index_folder.iterdir()) == {whole, new}
+
+
+def test_pruning_clears_up_files_of_codes_that_do_not_fit(settings, store):
+    (gone, _) = register(settings, store, 2)
+    rebuild_indexes(store.engine, settings.index_folder)
+    EventLog(store.engine).erase(gone, "on request")  # and killed before the file could go
+    assert any(one.problem for one in check_indexes(store.engine, settings.index_folder))
+    assert CliRunner().invoke(app, ["prune"]).exit_code == 0
+    assert list(settings.index_folder.iterdir()) == []
 
 
 def test_the_command_names_spaces_and_what_is_missing(settings, store):
