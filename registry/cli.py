@@ -158,7 +158,10 @@ def index_command(
 def reindex_command(
     embedder: Annotated[
         str, typer.Option(help="Whose space to fill: a name of 'countermark models list'.")
-    ],
+    ] = "",
+    keypoints: Annotated[
+        bool, typer.Option("--keypoints", help="Make the keypoint words of kept thumbnails.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Embed the pictures that are registered into an embedder's space, beside those it has.
@@ -166,6 +169,11 @@ def reindex_command(
     With the setting fingerprint.crop_codes, five parts of each picture too. Goes on where an
     earlier run stopped. Records whose delivered bytes are not kept are named.
     """
+    if keypoints == bool(embedder):
+        raise typer.BadParameter("give either --embedder NAME or --keypoints")
+    if keypoints:
+        _reindex_keypoints(as_json=as_json)
+        return
     from provenance.cli import print_json
     from provenance.config import load_settings
     from provenance.fingerprint.embedders.crops import crop_embedders
@@ -199,6 +207,34 @@ def reindex_command(
         _print_reindexed(report)
     for space_id, count in list_spaces(engine):
         typer.echo(f"space {space_id}: {count} of {reports[0].records} records")
+
+
+def _reindex_keypoints(*, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from provenance.cli import print_json
+    from provenance.errors import BackendUnavailableError
+    from provenance.fingerprint.keypoints import INSTALL_HINT
+    from provenance.fingerprint.words.making import load_word_maker
+    from registry.reindex_words import reindex_words
+
+    words = load_word_maker()
+    if words is None:
+        raise BackendUnavailableError(f"keypoint words need OpenCV; run: {INSTALL_HINT}")
+    show, finish = _progress_bar(quiet=as_json)
+    try:
+        report = reindex_words(_open_store().engine, words, progress=show)
+    finally:
+        finish()
+    if as_json:
+        print_json(asdict(report))
+        return
+    typer.echo(
+        f"{report.space_id}: {report.added} added, {report.present} were there, {report.missing} "
+        f"without a thumbnail, {len(report.unreadable)} unreadable"
+    )
+    for record_id, why in report.unreadable:
+        typer.echo(f"record {record_id}: {why}")
 
 
 def _print_reindexed(report: "ReindexReport") -> None:

@@ -13,7 +13,7 @@ from benchmarks.edits import EDITS, Scene, edit_picture
 from benchmarks.siblings import FAMILY, drawn_scene, keep_drawn, rendered_families
 from benchmarks.watermark.pictures import photographs
 from provenance.fingerprint.hashes.pdq import PdqHasher
-from provenance.fingerprint.verification import make_thumbnail
+from provenance.fingerprint.words.making import keep_small
 from provenance.types import AssetInfo, Fingerprints, MediaType, RecordKind, RegistryRecord
 from registry import migrate
 from registry.store import SqlRecordStore, open_store
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from provenance.fingerprint.words.making import WordMaker
     from provenance.interfaces import Embedder
     from provenance.types import RasterImage
 
@@ -33,6 +34,8 @@ REGISTERED_SCENES = FAMILY - 1
 RENDERED_SOURCES = 12
 """Rendered pictures whose edits are asked for; photographs are all asked for."""
 SMALL_FAMILIES = 12
+SMALL_PHOTOS = 90
+"""Two thirds of them are registered: few enough that geometry looks at each record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,17 @@ class Query:
         return f"{self.kind}:{self.source}:{self.edit}"
 
 
+_more: list[Path] = []
+
+
+def use_photographs(folders: Iterable[Path]) -> None:
+    """Asks pictures of these folders too; to be called before anything else."""
+    _more.extend(folders)
+
+
 @lru_cache(maxsize=1)
 def photos() -> list[RasterImage]:
-    return [one.native() for one in photographs()]
+    return [one.native() for one in photographs(_more)]
 
 
 @lru_cache(maxsize=1)
@@ -75,20 +86,30 @@ def picture(source: str) -> RasterImage:
     return rendered()[int(family)][int(member)]
 
 
-def registered_pictures(families: int) -> Iterator[str]:
+def registered_pictures(*, is_small: bool) -> Iterator[str]:
     """Photographs and rendered pictures that the registry holds."""
-    yield from (f"photo/{n}" for n in range(len(photos())) if n % 3 < REGISTERED_PHOTOS)
-    for family in range(min(families, len(rendered()))):
+    yield from (
+        f"photo/{n}" for n in _photo_numbers(is_small=is_small) if n % 3 < REGISTERED_PHOTOS
+    )
+    for family in range(_families(is_small=is_small)):
         yield from (f"rendered/{family}-{member}" for member in range(REGISTERED_SIBLINGS))
+
+
+def _photo_numbers(*, is_small: bool) -> range:
+    return range(min(len(photos()), SMALL_PHOTOS) if is_small else len(photos()))
+
+
+def _families(*, is_small: bool) -> int:
+    return min(SMALL_FAMILIES, len(rendered())) if is_small else len(rendered())
 
 
 def list_queries(*, is_small: bool, scenes: int) -> list[Query]:
     """All that is asked of a registry, in an order that a broken-off run makes a fair sample of."""
-    families = SMALL_FAMILIES if is_small else len(rendered())
-    own = [one for one in registered_pictures(families) if one.startswith("photo")]
+    families = _families(is_small=is_small)
+    own = [one for one in registered_pictures(is_small=is_small) if one.startswith("photo")]
     own += [f"rendered/{family}-0" for family in range(min(families, RENDERED_SOURCES))]
     queries = [Query("copy", source, edit) for source in own for edit in EDITS]
-    strangers = (n for n in range(len(photos())) if n % 3 >= REGISTERED_PHOTOS)
+    strangers = (n for n in _photo_numbers(is_small=is_small) if n % 3 >= REGISTERED_PHOTOS)
     queries += [Query("stranger", f"photo/{n}", edit) for n in strangers for edit in EDITS]
     queries += [
         Query("sibling", f"rendered/{family}-{member}", edit)
@@ -117,7 +138,7 @@ def ask(query: Query) -> RasterImage:
 
 
 def fill_registry(
-    file: Path, *, is_small: bool, scenes: int, embedder: Embedder | None
+    file: Path, *, is_small: bool, scenes: int, embedder: Embedder | None, words: WordMaker | None
 ) -> tuple[SqlRecordStore, dict[str, str]]:
     """A SQLite registry, and which source each of its records is."""
     file.unlink(missing_ok=True)
@@ -125,23 +146,28 @@ def fill_registry(
     migrate.upgrade(url)
     store = open_store(url)
     names: dict[str, str] = {}
-    families = SMALL_FAMILIES if is_small else len(rendered())
-    for source in registered_pictures(families):
+    for source in registered_pictures(is_small=is_small):
         image = picture(source)
         embedding = None if embedder is None else embedder.encode(image)
-        prints = Fingerprints(PdqHasher().hash(image), embedding, make_thumbnail(image))
+        prints = Fingerprints(PdqHasher().hash(image), embedding, *keep_small(image, words))
         names[_commit(store, prints)] = source
-    for source, prints in () if is_small else _drawn(scenes, embedder):
+    for source, prints in () if is_small else _drawn(scenes, embedder, words):
         names[_commit(store, prints)] = source
     return store, names
 
 
-def _drawn(scenes: int, embedder: Embedder | None) -> Iterable[tuple[str, Fingerprints]]:
+def _drawn(
+    scenes: int, embedder: Embedder | None, words: WordMaker | None
+) -> Iterable[tuple[str, Fingerprints]]:
     for kept in keep_drawn(scenes):
         if kept.number % FAMILY >= REGISTERED_SCENES:
             continue
         vector = None if embedder is None else embedder.encode(drawn_scene(kept.number))
-        yield f"scene/{kept.number}", Fingerprints(kept.perceptual_hash, vector, kept.thumbnail)
+        corners = None if words is None else words.describe(kept.thumbnail)
+        yield (
+            f"scene/{kept.number}",
+            Fingerprints(kept.perceptual_hash, vector, kept.thumbnail, corners),
+        )
 
 
 def _commit(store: SqlRecordStore, prints: Fingerprints) -> str:

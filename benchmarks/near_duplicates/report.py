@@ -29,40 +29,47 @@ TARGETS = {
     Group.CROP30: 0.20,
 }
 
-CAVEAT = (
-    "The photographs are those of the repository's test data, few and partly used while the "
-    "thresholds were chosen; rendered and drawn pictures are of the project's own making, and the "
-    "drawn ones repeat their motifs, which makes them harder to tell apart than photographs."
+OWN = "The photographs of the repository's test data were partly used while thresholds were chosen"
+DRAWN = (
+    "rendered and drawn pictures are of the project's own making, and the drawn ones repeat their "
+    "motifs, which makes them harder to tell apart than photographs."
 )
 
 
-def write_report(folder: Path, *, embedder: str, library: str) -> None:
-    """Writes what has been measured so far."""
+def write_report(folder: Path, *, variant: str, further: Sequence[str], library: str) -> None:
+    """Writes what has been measured so far.
+
+    Args:
+        folder: Of the journals.
+        variant: What was other than by default; part of the pages' names.
+        further: Names of the folders of further photographs.
+        library: That finds keypoints.
+    """
+    more = f", those of {', '.join(further)} were not" if further else ""
     answer: dict[str, Any] = {
         "machine": describe_machine(),
-        "embedder": embedder or None,
+        "variant": variant or None,
         "keypoints": library,
-        "caveat": CAVEAT,
+        "caveat": f"{OWN}{more}; {DRAWN}",
         "registries": {},
     }
     for name in ("small", "large"):
-        rows = _rows(folder / f"{name}.jsonl")
+        rows = _rows(folder.glob(f"{name}-*.jsonl"))
         if rows:
             answer["registries"][name] = _measure(rows)
     for name in ("hashes", "points"):
         file = folder / f"{name}.json"
         if file.exists():
             answer[name] = json.loads(file.read_text())
-    stem = "near_duplicates" + (f"_{embedder}" if embedder else "")
+    stem = "near_duplicates" + (f"_{variant}" if variant else "")
     (RESULTS / f"{stem}.json").write_text(json.dumps(answer, indent=1) + "\n")
     (RESULTS / f"{stem}.md").write_text("\n".join(_page(answer)) + "\n")
     print(f"wrote docs/benchmarks/{stem}.md")
 
 
-def _rows(journal: Path) -> list[dict[str, Any]]:
+def _rows(journals: Iterable[Path]) -> list[dict[str, Any]]:
     """Each query once, however often it was asked."""
-    lines = journal.read_text().splitlines() if journal.exists() else []
-    rows = [json.loads(line) for line in lines]
+    rows = [json.loads(line) for one in journals for line in one.read_text().splitlines()]
     return list({row["name"]: row for row in rows}.values())
 
 
@@ -83,6 +90,10 @@ def _measure(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "all": _recall(copies),
         "macro": sum(shares) / len(shares) if shares else None,
         "wrong_identity": {"queries": len(copies), "wrong": _wrong(copies)},
+        "false_pairs": {
+            "pairs": sum(row["records"] - (row["kind"] == "copy") for row in rows),
+            "claimed": sum(_claimed_others(row) for row in rows),
+        },
         "strangers": _false([r for r in rows if r["kind"] == "stranger"]),
         "rendered siblings": _false(
             [r for r in rows if r["kind"] == "sibling" and r["source"].startswith("rendered")]
@@ -114,8 +125,13 @@ def _tier_of_truth(row: dict[str, Any]) -> str | None:
     return next((a["tier"] for a in row["answers"] if a["source"] == row["source"]), None)
 
 
+def _claimed_others(row: dict[str, Any]) -> int:
+    """Records that were called the source of a copy, and are not."""
+    return sum(a["tier"] in COPY and a["source"] != row["source"] for a in row["answers"])
+
+
 def _claims_another(row: dict[str, Any]) -> bool:
-    return any(a["tier"] in COPY and a["source"] != row["source"] for a in row["answers"])
+    return _claimed_others(row) > 0
 
 
 def _wrong(rows: Iterable[dict[str, Any]]) -> int:
@@ -170,7 +186,7 @@ def _median(values: Iterable[float]) -> float | None:
 
 def _page(answer: dict[str, Any]) -> Iterable[str]:
     machine = answer["machine"]
-    with_what = answer["embedder"] or "no embedder: hashes, parts and geometry alone"
+    with_what = answer["variant"] or "as installed: hashes, parts, keypoint words, geometry"
     yield "# Near-duplicates"
     yield ""
     yield (
@@ -224,6 +240,11 @@ def _registry(name: str, one: dict[str, Any]) -> Iterable[str]:
             f"| copies, as another record | {wrong['wrong']} of {wrong['queries']} | - | - | - | "
             f"{_at_most(wrong['wrong'], wrong['queries'])} |"
         )
+    pairs = one["false_pairs"]
+    yield (
+        f"| all queries, any record but the right one | {pairs['claimed']} of {pairs['pairs']:,} "
+        f"pairs | - | - | {pairs['pairs']:,} | {_at_most(pairs['claimed'], pairs['pairs'])} |"
+    )
     for kind in ("strangers", "rendered siblings", "drawn siblings"):
         cell = one[kind]
         if cell["asked"]:

@@ -33,6 +33,7 @@ from provenance.types import (
     Embedding,
     EncodedImage,
     Fingerprints,
+    KeypointWords,
     MediaType,
     ModelRef,
     PerceptualHash,
@@ -113,6 +114,25 @@ def build_embedding(*components: float, space_id: str = "space/1") -> Embedding:
     vector = np.zeros(DIM, dtype=np.float32)
     vector[: len(components)] = components
     return Embedding(space_id=space_id, vector=vector / np.linalg.norm(vector))
+
+
+def build_words(
+    *corners: tuple[int, int, int], space_id: str = "words/1", asked: int | None = None
+) -> KeypointWords:
+    """Corners given as word, angle in 256ths of a turn, and check bits.
+
+    Args:
+        corners: Of the picture.
+        space_id: Of the words.
+        asked: A second word for each corner, as queries have it; None is what is registered.
+    """
+    words = [(one[0],) if asked is None else (one[0], asked) for one in corners]
+    return KeypointWords(
+        space_id,
+        np.array(words, dtype=np.uint16).reshape(len(corners), -1),
+        np.array([one[1] for one in corners], dtype=np.uint8),
+        np.array([one[2] for one in corners], dtype=np.uint64),
+    )
 
 
 def build_safety(*, score: float = 0.125) -> SafetyReport:
@@ -572,6 +592,61 @@ class RecordStoreTests:
                 search()
 
     # -- near duplicates ---------------------------------------------------------------------
+
+    def _commit_words(self, store: RecordStore, words: KeypointWords | None) -> RecordId:
+        record = build_record(store.reserve().record_id)
+        prints = replace(record.fingerprints, keypoint_words=words)
+        store.commit(replace(record, fingerprints=prints))
+        return record.record_id
+
+    def test_records_that_share_words_come_by_how_many(self, store: RecordStore) -> None:
+        corners = [(word, 10, 0b1011 << word) for word in range(8)]
+        few = self._commit_words(store, build_words(*corners[:3]))
+        many = self._commit_words(store, build_words(*corners[:6]))
+        self._commit_words(store, build_words((40, 10, 1), (41, 10, 1)))
+        self._commit_words(store, build_words(*corners, space_id="words/2"))
+        self._commit_words(store, None)
+        near = store.nearest_words([build_words(*corners, asked=99)], limit=5)
+        assert [one.record_id for one in near] == [many, few]
+        assert near[0].votes > near[1].votes > 0
+        assert [one.record_id for one in store.nearest_words([build_words(*corners)], limit=1)] == [
+            many
+        ]
+        assert list(store.nearest_words([], limit=3)) == []
+        with pytest.raises(InputError, match="limit"):
+            store.nearest_words([build_words(*corners)], limit=0)
+
+    def test_a_word_counts_only_with_its_bits_and_at_one_angle(self, store: RecordStore) -> None:
+        corners = [(word, 200, 0) for word in range(6)]
+        other_bits = [(word, 200, (1 << 17) - 1) for word in range(6)]
+        scattered = [(word, 40 * word, 0) for word in range(6)]
+        turned = [(word, (200 + 64) % 256, (1 << 16) - 1) for word in range(6)]
+        self._commit_words(store, build_words(*other_bits))
+        loose = self._commit_words(store, build_words(*scattered))
+        right = self._commit_words(store, build_words(*turned))
+        self._commit_words(store, build_words((7, 0, 0)))
+        near = store.nearest_words([build_words(*corners)], limit=9)
+        assert {one.record_id for one in near} == {loose, right}
+        votes = {one.record_id: one.votes for one in near}
+        # Sixteen bits of 64 cost two thirds of a vote; one angle of six keeps a sixth.
+        assert votes[right] == pytest.approx(2 * votes[loose], rel=0.01)
+
+    def test_the_better_one_of_picture_and_mirror_image_counts(self, store: RecordStore) -> None:
+        mirrored = self._commit_words(store, build_words(*[(word, 5, 7) for word in range(5)]))
+        self._commit_words(store, build_words((50, 5, 7)))
+        upright = build_words((20, 5, 7), (21, 5, 7))
+        queries = [upright, build_words(*[(word, 5, 7) for word in range(5)])]
+        (near,) = store.nearest_words(queries, limit=3)
+        assert near.record_id == mirrored
+
+    def test_words_that_every_record_shows_weigh_little_and_ties_keep_log_order(
+        self, store: RecordStore
+    ) -> None:
+        common = [(1, 0, 0), (2, 0, 0)]
+        ids = [self._commit_words(store, build_words(*common)) for _ in range(4)]
+        rare = self._commit_words(store, build_words((3, 0, 0)))
+        near = store.nearest_words([build_words(*common, (3, 0, 0))], limit=9)
+        assert [one.record_id for one in near] == [rare, *ids]
 
     def test_a_thumbnail_is_kept_with_its_record_and_none_is_invented(
         self, store: RecordStore

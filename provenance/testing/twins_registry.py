@@ -11,6 +11,7 @@ import math
 import secrets
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -297,15 +298,21 @@ def _count_votes(
     records: Mapping[RecordId, KeypointWords], query: KeypointWords
 ) -> dict[RecordId, float]:
     """Corner by corner, as `registry.index.word_votes` says in words."""
+    by_word: dict[int, list[tuple[RecordId, int, int]]] = {}
+    for record_id, kept in records.items():
+        corners = zip(
+            kept.words[:, 0].tolist(), kept.angles.tolist(), kept.check_bits.tolist(), strict=True
+        )
+        for word, angle, check_bits in corners:
+            by_word.setdefault(word, []).append((record_id, angle, check_bits))
     nearest: dict[tuple[int, RecordId], tuple[int, int]] = {}
-    for corner in range(len(query)):
-        for record_id, kept in records.items():
-            for other in range(len(kept)):
-                bits = (int(kept.check_bits[other]) ^ int(query.check_bits[corner])).bit_count()
-                turn = (int(query.angles[corner]) - int(kept.angles[other])) % 256 // 16
-                if kept.words[other, 0] in query.words[corner] and bits <= 16:
-                    pair = corner, record_id
-                    nearest[pair] = min(nearest.get(pair, (bits, turn)), (bits, turn))
+    asked = zip(query.words.tolist(), query.angles.tolist(), query.check_bits.tolist(), strict=True)
+    for corner, (words, own_angle, own_bits) in enumerate(asked):
+        for record_id, angle, check_bits in chain(*(by_word.get(word, []) for word in words)):
+            found = (own_bits ^ check_bits).bit_count(), (own_angle - angle) % 256 // 16
+            if found[0] <= 16:
+                pair = corner, record_id
+                nearest[pair] = min(nearest.get(pair, found), found)
     met = Counter(corner for corner, _ in nearest)
     cells: dict[RecordId, list[float]] = {record_id: [0.0] * 16 for record_id in records}
     for (corner, record_id), (bits, turn) in nearest.items():

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 
 from provenance.errors import RegistryError
 from registry.engine import reading, snapshot, translated_errors, writer
@@ -18,8 +18,16 @@ from registry.index.pgvector_check import check_tables, rebuild_tables
 from registry.index.sign_codes import encode
 from registry.index.state import REBUILD, IndexState
 from registry.index.vectors import SqlVectorIndex, read_vectors
+from registry.index.words import CORNER_BYTES
 from registry.log_rows import lock_log
-from registry.tables import EmbeddingRow, HashChunkRow, IndexGenerationRow, PerceptualHashRow
+from registry.tables import (
+    EmbeddingRow,
+    HashChunkRow,
+    IndexGenerationRow,
+    KeypointWordsRow,
+    PerceptualHashRow,
+    ThumbnailRow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +68,7 @@ def check_indexes(
         RegistryUnavailableError: The database cannot be reached.
     """
     with snapshot(engine) as session:  # numbers are compared that others change together
-        states = [_check_chunks(session, sample)]
+        states = [_check_chunks(session, sample), *_check_words(session)]
         if folder is not None:
             spaces = [*_spaces(session), *_emptied(session, folder)]
             states += [_check_file(session, folder, space, sample) for space in spaces]
@@ -148,6 +156,9 @@ def forget_fingerprints(session: Session, record_id: str) -> None:
     for space_id, log_index in session.execute(vectors).all():
         forget_vector(session, space_id, log_index)
         count_up(session, space_id)
+    words = select(KeypointWordsRow.space_id).where(KeypointWordsRow.record_id == record_id)
+    for space_id in session.scalars(words).all():
+        count_up(session, space_id)
 
 
 def _spaces(session: Session) -> Iterator[str]:
@@ -193,6 +204,18 @@ def _check_chunks(session: Session, sample: int) -> IndexState:
             problem = f"hash_chunks do not hold the hash of record {record_id}; {REBUILD}"
             return IndexState("hash_chunks", rows, rows, problem)
     return IndexState("hash_chunks", rows, rows)
+
+
+def _check_words(session: Session) -> Iterator[IndexState]:
+    """Of each space of keypoint words: which thumbnails have theirs, and whether they are whole."""
+    row = KeypointWordsRow
+    thumbnails = session.scalar(select(func.count()).select_from(ThumbnailRow)) or 0
+    cut = func.sum(case((func.length(row.corners) % CORNER_BYTES != 0, 1), else_=0))
+    counted = select(row.space_id, func.count(), cut).group_by(row.space_id).order_by(row.space_id)
+    for space_id, rows, damaged in session.execute(counted).all():
+        remedy = "run: countermark registry reindex --keypoints"
+        problem = f"keypoint words of {damaged} records are cut; {remedy}" if damaged else ""
+        yield IndexState(space_id, max(thumbnails, rows), rows - damaged, problem)
 
 
 def _check_file(session: Session, folder: Path, space_id: str, sample: int) -> IndexState:

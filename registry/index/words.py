@@ -146,7 +146,7 @@ def decode_words(space_id: str, raw: bytes) -> KeypointWords:
     if rest:
         raise RegistryError(
             f"stored keypoint words of space {space_id} are cut; run: countermark registry "
-            "reindex --keypoints --again"
+            "reindex --keypoints"
         )
     return KeypointWords(
         space_id,

@@ -83,7 +83,8 @@ class Vocabulary:
     def _nearest(self, descriptors: Descriptors, count: int) -> npt.NDArray[np.uint16]:
         alike = to_signs(descriptors) @ self._signs.T
         if count == 1:
-            return alike.argmax(axis=1).astype(np.uint16)[:, None]
+            best: npt.NDArray[np.intp] = alike.argmax(axis=1)[:, None]
+            return best.astype(np.uint16)
         nearest: npt.NDArray[np.intp] = np.argpartition(-alike, count, axis=1)[:, :count]
         return nearest.astype(np.uint16)
 

@@ -14,8 +14,9 @@ from generator.embedded.training.captions import Split, sample_spec
 from generator.embedded.training.scenes import draw_scene
 from provenance.fingerprint.embedders.crops import CROPS, crop_embedders
 from provenance.fingerprint.hashes.pdq import PdqHasher
-from provenance.fingerprint.verification import load_verifier, make_thumbnail
+from provenance.fingerprint.verification import load_verifier, make_thumbnail, read_thumbnail
 from provenance.fingerprint.views import cut_view
+from provenance.fingerprint.words.making import load_word_maker
 from provenance.imaging import encode_image
 from provenance.testing.pictures import flat_picture, natural_picture
 from provenance.testing.stores import build_record
@@ -241,6 +242,32 @@ def test_in_a_large_registry_an_embedding_brings_the_candidate(store: MemoryReco
     assert search(store, verifier=verifier(), options=few).search(query) == ()
     embedder.plant(query, 0.26)
     (match,) = search(store, verifier=verifier(), embedder=embedder, options=few).search(query)
+    assert (match.tier, match.record.record_id) == (MatchTier.COPY_VERIFIED, record_id)
+
+
+@lru_cache(maxsize=1)
+def word_maker():
+    found = load_word_maker()
+    if found is None:
+        pytest.skip("OpenCV is not installed")
+    return found
+
+
+@pytest.mark.parametrize("edit", PARTS)
+def test_in_a_large_registry_words_bring_the_candidate(store: MemoryRecordStore, edit: str) -> None:
+    image, words = picture(5), word_maker()
+    record_id = register(store, image)
+    for registered in (record_id, *list(store.records)[:3]):
+        record = store.records[registered]
+        thumbnail = record.fingerprints.thumbnail
+        few_corners = words.vocabulary.describe(
+            words._find(read_thumbnail(thumbnail), at_most=120)  # the twin counts one by one
+        )
+        prints = replace(record.fingerprints, keypoint_words=few_corners)
+        store.records[registered] = replace(record, fingerprints=prints)
+    query = PARTS[edit](image)
+    few = SearchOptions(candidates=1, try_all_up_to=0)
+    (match,) = search(store, verifier=verifier(), words=words, options=few).search(query)
     assert (match.tier, match.record.record_id) == (MatchTier.COPY_VERIFIED, record_id)
 
 
