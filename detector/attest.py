@@ -24,6 +24,7 @@ from provenance.errors import (
     InputError,
     UnsupportedMediaTypeError,
 )
+from provenance.fingerprint.plain import encode_further
 from provenance.fingerprint.words.making import keep_small
 from provenance.manifest.asset_info import describe_asset
 from provenance.manifest.attestation import Attestation, AttestedClaim
@@ -47,7 +48,7 @@ from provenance.types import (
 from registry.committing import commit_and_deliver, release_reservation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from detector.service import DetectorService
@@ -122,6 +123,7 @@ class Attester:
         clock: The time now, UTC.
         keeps_thumbnail: Whether a small grey picture is kept, so that copies can be verified.
         words: Makes the keypoint words that are kept with it; None keeps none.
+        further_embedders: Those whose vectors are written beside that of `embedder`.
     """
 
     detector: DetectorService
@@ -134,6 +136,7 @@ class Attester:
     clock: Callable[[], datetime]
     keeps_thumbnail: bool = True
     words: WordMaker | None = None
+    further_embedders: Sequence[Embedder] = ()
 
     def attest(
         self,
@@ -182,7 +185,8 @@ class Attester:
         # W6
         thumbnail, words = keep_small(raster, self.words) if self.keeps_thumbnail else (None, None)
         embedding = None if self.embedder is None else self.embedder.encode(raster)
-        prints = Fingerprints(self.hasher.hash(raster), embedding, thumbnail, words)
+        further = encode_further(self.further_embedders, raster)
+        prints = Fingerprints(self.hasher.hash(raster), embedding, thumbnail, words, further)
         found = prints.perceptual_hash
         has_past = ingredient.state is not IngredientState.NONE
         # W7

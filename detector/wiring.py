@@ -13,7 +13,7 @@ from detector.joining import RegistryJoin
 from detector.policy_file import load_policy
 from detector.policy_rules import STANDARD
 from detector.service import Depth, DetectorService
-from provenance.fingerprint.wiring import build_embedder, build_hasher, build_words
+from provenance.fingerprint.wiring import build_embedders, build_hasher, build_words
 from provenance.imaging import ImageLimits
 from provenance.manifest.wiring import build_trust
 from provenance.plugins import load_backend
@@ -116,12 +116,13 @@ def build_attester(settings: Settings) -> Attester:
     reading = replace(settings, detector=replace(settings.detector, sources=sources))
     options = settings.manifest
     signer = build_manifest_signer(settings)
+    embedders = build_embedders(settings)
     return Attester(
         # What may be claimed is no matter of anybody's policy.
         detector=build_detector(reading, policy=STANDARD),
         open_store=partial(open_registry, settings),
         hasher=build_hasher(settings),
-        embedder=build_embedder(settings),
+        embedder=next(iter(embedders), None),
         signer=signer,
         terms=AttestTerms(
             generator=SoftwareAgent(options.claim_generator, version("countermark")),
@@ -132,6 +133,7 @@ def build_attester(settings: Settings) -> Attester:
         clock=lambda: datetime.now(UTC),
         keeps_thumbnail=settings.fingerprint.keep_thumbnail,
         words=build_words(settings),
+        further_embedders=embedders[1:],
     )
 
 
@@ -146,11 +148,13 @@ def build_context(
     Raises:
         ConfigError: A trust anchor file is missing or unusable.
     """
+    embedders = _Opener(partial(build_embedders, settings))
     return SourceContext(
         trust=build_trust(settings, anchors=anchors, tsa_anchors=tsa_anchors),
         store=_Opener(partial(_open_existing_registry, settings)),
         hasher=_Opener(partial(build_hasher, settings)),
-        embedder=_Opener(partial(build_embedder, settings)),
+        embedder=lambda: next(iter(embedders() or ()), None),
+        further_embedders=lambda: (embedders() or ())[1:],
         verifier=_Opener(_load_verifier),
         words=_Opener(partial(build_words, settings)),
         get_asset=partial(_get_asset, settings),

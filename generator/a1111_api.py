@@ -24,6 +24,7 @@ from generator.a1111_schemas import (
     ImageBody,
     ImagesView,
     TextBody,
+    in_its_words,
     read_body,
     to_requests,
 )
@@ -190,13 +191,14 @@ async def _draw(desk: _Desk, request: Request, kind: type[TextBody], key: str | 
     order = Order.read(request, key, said_by(body))
     who, doorway = _who(request), desk.doorway
     asked = await run_in_threadpool(to_requests, body, doorway, chosen_model=desk.model(who))
-    job = await run_in_threadpool(
-        doorway.submit,
-        caller_of(request),
-        asked.requests,
-        order,
-        previews_every=desk.previews_every,
-    )
+    with in_its_words():
+        job = await run_in_threadpool(
+            doorway.submit,
+            caller_of(request),
+            asked.requests,
+            order,
+            previews_every=desk.previews_every,
+        )
     active = _Active(job, asked)
     desk.open(who, active)
     try:
@@ -233,7 +235,8 @@ def _note(active: _Active, event: JobEvent) -> None:
 
 def _view(doorway: Doorway, body: TextBody, active: _Active, last: JobEvent) -> ImagesView:
     try:
-        records = doorway.results(active.job, last)
+        with in_its_words():
+            records = doorway.results(active.job, last)
     except ProvenanceError:
         if not active.interrupted:
             raise
@@ -427,7 +430,8 @@ def _add_options(router: APIRouter, desk: _Desk) -> None:
             raise InputError(f"{unknown[0][:60]} cannot be set here; only {CHECKPOINT}")
         if CHECKPOINT in sent:
             name = str(sent[CHECKPOINT])
-            desk.doorway.resolve_model(name)
+            with in_its_words():
+                desk.doorway.resolve_model(name)
             desk.choose_model(_who(request), name)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from provenance.imaging import decode_image, open_input
 from provenance.types import GenerationRequest, LoraRef, MediaType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pydantic.config import JsonDict
 
@@ -36,7 +37,15 @@ if TYPE_CHECKING:
     from provenance.imaging import ImageLimits
     from provenance.types import RasterImage
 
-__all__ = ["Asked", "ImageBody", "ImagesView", "TextBody", "read_body", "to_requests"]
+__all__ = [
+    "Asked",
+    "ImageBody",
+    "ImagesView",
+    "TextBody",
+    "in_its_words",
+    "read_body",
+    "to_requests",
+]
 
 NO_INFLUENCE = frozenset(
     {
@@ -101,6 +110,20 @@ ETA: Mapping[str, float] = {"euler_a": 1, "dpm2_a": 1, "dpm2_a_karras": 1, "ddim
 BRACKETS = re.compile(r"(?<!\\)[(\[]")
 
 LORA = re.compile(r"<lora:([^:<>]{1,100})(?::(-?\d+(?:\.\d+)?))?>")
+
+ITS_NAMES: Mapping[str, str] = {
+    "format": "override_settings.samples_format",
+    "guidance": "cfg_scale",
+    "init_image": "init_images",
+    "loras": "prompt (<lora:NAME:SCALE>)",
+    "model": f"override_settings.{CHECKPOINT}",
+    "scheduler": "sampler_name",
+    "strength": "denoising_strength",
+}
+"""Fields of ours that go by another name at this door."""
+FIRST_ONLY = frozenset({"format", "loras", "model"})
+"""Also plain words: names of fields only where a message begins with them."""
+_OURS = re.compile(rf"'[^']*'|\"[^\"]*\"|\b({'|'.join(ITS_NAMES)})\b")
 
 TEXT_EXAMPLE: JsonDict = {
     "prompt": "a red house on a green hill",
@@ -177,6 +200,28 @@ class ImagesView(BaseModel):
     info: str
 
 
+@contextmanager
+def in_its_words() -> Iterator[None]:
+    """What is wrong with a request, by the names that this door's clients know.
+
+    Raises:
+        InputError: As the block did.
+    """
+    try:
+        yield
+    except InputError as error:
+        if type(error) is not InputError:
+            raise
+        raise InputError(_OURS.sub(_rename, str(error))) from error
+
+
+def _rename(found: re.Match[str]) -> str:
+    ours = found[1]
+    if ours is None or (ours in FIRST_ONLY and found.start()):  # quoted, or a plain word
+        return found[0]
+    return ITS_NAMES[ours]
+
+
 def read_body(sent: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that are done here, when all others are without influence or off.
 
@@ -233,9 +278,10 @@ def to_requests(body: TextBody, doorway: Doorway, *, chosen_model: str) -> Asked
     doorway.check_count(body.batch_size * body.n_iter, _count_asked(body))
     settings = _checked_settings(body.override_settings or {})
     label = str(settings.get(CHECKPOINT) or chosen_model)
-    model = doorway.resolve_model(_without_hash(label))
+    with in_its_words():
+        model = doorway.resolve_model(_without_hash(label))
+        prompt, loras = _split_loras(body.prompt)
     usual = doorway.defaults_of(model)
-    prompt, loras = _split_loras(body.prompt)
     first = draw_seed() if body.seed is None or body.seed == -1 else body.seed
     made: dict[str, Any] = {
         "prompt": prompt,
@@ -254,10 +300,11 @@ def to_requests(body: TextBody, doorway: Doorway, *, chosen_model: str) -> Asked
     width, height = choose_size(None if opened is None else opened.raster, usual)
     made["width_px"] = width if body.width is None else body.width
     made["height_px"] = height if body.height is None else body.height
-    requests = tuple(
-        GenerationRequest(seed=first + index, **made)
-        for index in range(body.batch_size * body.n_iter)
-    )
+    with in_its_words():
+        requests = tuple(
+            GenerationRequest(seed=first + index, **made)
+            for index in range(body.batch_size * body.n_iter)
+        )
     return Asked(requests, label, body.sampler_name or "Automatic", differences)
 
 
@@ -310,9 +357,9 @@ def _scheduler(body: TextBody) -> str | None:
         raise InputError(f"scheduler {kind[:40]!r} needs a sampler_name beside it")
     if kind in AUTOMATIC:
         kind = "karras" if name.lower() in KARRAS_OF_ITSELF else "uniform"
-    if kind in PLAIN_SCHEDULERS or name.lower().endswith(kind):
-        return canonical_name(name)
-    return canonical_name(f"{name} {kind}")
+    is_whole = kind in PLAIN_SCHEDULERS or name.lower().endswith(kind)
+    with in_its_words():
+        return canonical_name(name if is_whole else f"{name} {kind}")
 
 
 def _split_loras(prompt: str) -> tuple[str, tuple[LoraRef, ...]]:

@@ -545,7 +545,7 @@ class JobWorker:
                 return
             state = _final_state(run)
             error = None if run.error is None else error_to_document(run.error)
-            if self._jobs.finish(run.id, state, error, owner=run.owner):
+            if self._jobs.finish(run.id, state, error, owner=run.owner, steps_done=run.steps_done):
                 self._untidy = True
                 self._events.push(
                     run.id, EventKind(state.value), final_data(self._jobs.get(run.id))

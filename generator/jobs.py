@@ -198,7 +198,8 @@ class JobService:
         Raises:
             RecordNotFoundError: There is none, or it ended long ago.
         """
-        return self._job_of(self._jobs.get(job_id))
+        live = self._worker.steps_done(job_id)
+        return self._job_of(self._jobs.get(job_id), live)
 
     def cancel(self, job_id: str) -> Job:
         """Ends a job: at once when it waits, after its current step when it runs.
@@ -208,10 +209,11 @@ class JobService:
         Raises:
             RecordNotFoundError: There is none, or it ended long ago.
         """
+        live = self._worker.steps_done(job_id)
         stored = self._jobs.cancel(job_id)
         self._worker.cancel(job_id)
         self._tell(stored)
-        return self._job_of(stored)
+        return self._job_of(stored, live)
 
     def seconds_per_picture(self) -> float:
         """Measured over the last pictures; a guess before there were any."""
@@ -221,15 +223,23 @@ class JobService:
         """Seconds until the running pictures are likely to be done, and a job can move up."""
         return max(1, math.ceil(self._worker.seconds_per_picture * self._worker.pictures_left))
 
-    def _job_of(self, stored: StoredJob) -> Job:
+    def _job_of(self, stored: StoredJob, live: int | None = None) -> Job:
+        """A job as it is shown.
+
+        Args:
+            stored: Its row.
+            live: What this process's worker said of it *before* the row was read: asked after it, a
+                worker that has just ended the job would know nothing, and the row not yet all.
+        """
         waits = stored.state is JobState.QUEUED
+        steps_done = stored.steps_done if stored.state.is_final else live or stored.steps_done
         return Job(
             id=stored.id,
             state=stored.state,
             created_at=stored.created_at,
             started_at=stored.started_at,
             finished_at=stored.finished_at,
-            steps_done=self._worker.steps_done(stored.id) or stored.steps_done,
+            steps_done=steps_done,
             steps_total=stored.steps_total,
             position=self._jobs.position(stored) if waits else None,
             pictures=stored.pictures,

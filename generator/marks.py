@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from generator.visible_label import LABEL_CREATED, LABEL_EDITED, draw_label
 from provenance.errors import CapacityError, ReadBackError
+from provenance.fingerprint.plain import encode_further
 from provenance.fingerprint.words.making import keep_small
 from provenance.imaging import decode_image, encode_image, hash_pixels
 from provenance.manifest.claims import (
@@ -32,6 +33,7 @@ from provenance.watermark.marking import MarkLimits, embed_mark
 from provenance.watermark.signpost import put_signpost
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from generator.inputs import InputFacts
@@ -97,9 +99,10 @@ class Finished:
 class Marks:
     """Everything that turns a rendered picture into a signed asset.
 
-    Of the attributes only three need words. `signpost`: the registry that a public mark in every
+    Of the attributes only four need words. `signpost`: the registry that a public mark in every
     picture names; empty where there is none. `keeps_thumbnail`: whether copies can be verified.
     `words`: makes the keypoint words by which copies of a part are found; None where none are kept.
+    `further_embedders`: those whose vectors are written beside that of `embedder`.
     """
 
     codec: WatermarkScheme
@@ -113,6 +116,7 @@ class Marks:
     signpost: str = ""
     keeps_thumbnail: bool = True
     words: WordMaker | None = None
+    further_embedders: Sequence[Embedder] = ()
 
     def describe_request(
         self, request: GenerationRequest, inputs: InputFacts | None = None
@@ -220,7 +224,8 @@ class Marks:
         """W6: of the pixels that will be delivered."""
         embedding = None if self.embedder is None else self.embedder.encode(image)
         thumbnail, words = keep_small(image, self.words) if self.keeps_thumbnail else (None, None)
-        return Fingerprints(self.hasher.hash(image), embedding, thumbnail, words)
+        further = encode_further(self.further_embedders, image)
+        return Fingerprints(self.hasher.hash(image), embedding, thumbnail, words, further)
 
     def sign(
         self,

@@ -25,7 +25,7 @@ from generator.service import GenerationService, Sink
 from generator.studios import StudioPool, open_checker
 from generator.visible_label import missing_letters
 from provenance.errors import ConfigError
-from provenance.fingerprint.wiring import build_embedder, build_hasher, build_words
+from provenance.fingerprint.wiring import build_embedders, build_hasher, build_words
 from provenance.manifest.claims import SoftwareAgent, TrainingUse
 from provenance.manifest.pki import make_private_folder
 from provenance.manifest.selftest import run_self_test
@@ -277,11 +277,12 @@ def lora_folder(settings: Settings) -> Path | None:
 def _build_marks(settings: Settings, signer: ManifestSigner) -> Marks:
     codec = build_codec(settings)
     put_signpost(codec, settings.watermark.signpost)  # refused now, not with the first picture
+    embedders = build_embedders(settings)
     return Marks(
         codec=codec,
         key=open_current_key(settings),
         hasher=build_hasher(settings),
-        embedder=build_embedder(settings),
+        embedder=next(iter(embedders), None),
         signer=signer,
         terms=ClaimTerms(
             generator=SoftwareAgent(settings.manifest.claim_generator, version("countermark")),
@@ -295,6 +296,7 @@ def _build_marks(settings: Settings, signer: ManifestSigner) -> Marks:
         signpost=settings.watermark.signpost,
         keeps_thumbnail=settings.fingerprint.keep_thumbnail,
         words=build_words(settings),
+        further_embedders=embedders[1:],
     )
 
 

@@ -70,6 +70,12 @@ class RegistrySettings:
         retain_inputs_days: Likewise what pictures were made from.
         log_head_every_s: How often the service signs a head of the log, seconds, 0 (only when one
             is asked for) to a year.
+        log_heads_folder: Folder into which each signed head is written, as JSON and as a C2SP
+            checkpoint, for another system to collect; empty writes none.
+        log_origin: The log's name in checkpoints, like ``example.org/log``; empty means one made
+            from its key.
+        log_witnesses: Services that cosign checkpoints (C2SP tlog-witness), each as its URL, a
+            space and its key; empty asks none.
     """
 
     url: str = ""
@@ -80,6 +86,9 @@ class RegistrySettings:
     retain_assets_days: Annotated[int, Range(0, 36_500)] = 0
     retain_inputs_days: Annotated[int, Range(0, 36_500)] = 0
     log_head_every_s: Annotated[int, Range(0, YEAR_S)] = 3600
+    log_heads_folder: str = ""
+    log_origin: str = ""
+    log_witnesses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +223,8 @@ class FingerprintSettings:
         hasher: Entry point of ``countermark.hashers``.
         embedder: Entry point of ``countermark.embedders``; empty means none.
         embedder_folder: Local folder with the embedder's weights; empty means the hub.
+        further_embedders: Entry points of embedders whose vectors are written too, beside those of
+            `embedder`, and asked in every search.
         keep_thumbnail: Whether a grey picture of at most 512 pixels is kept with each record;
             without it copies are found, but not verified.
         keypoint_words: Whether the words of its corners are kept with it, and searched: without
@@ -226,6 +237,7 @@ class FingerprintSettings:
     hasher: str = "pdq"
     embedder: str = ""
     embedder_folder: str = ""
+    further_embedders: tuple[str, ...] = ()
     keep_thumbnail: bool = True
     keypoint_words: bool = True
     crop_codes: bool = False

@@ -214,6 +214,8 @@ def _named_backends(settings: Settings) -> Iterator[tuple[str, str, str]]:
     yield "fingerprint.hasher", "countermark.hashers", settings.fingerprint.hasher
     if settings.fingerprint.embedder:
         yield "fingerprint.embedder", "countermark.embedders", settings.fingerprint.embedder
+    for name in settings.fingerprint.further_embedders:
+        yield "fingerprint.further_embedders", "countermark.embedders", name
     for name in settings.detector.sources:
         yield "detector.sources", "countermark.evidence_sources", name
 

@@ -32,16 +32,24 @@ def build_router(settings: Settings) -> APIRouter:
         BackendUnavailableError: The database driver is not installed.
         RegistryUnavailableError: The database cannot be reached, written or migrated.
     """
-    from registry.wiring import open_registry, open_resolution, open_signed_log, open_terms
+    from registry.wiring import (
+        open_head_publisher,
+        open_registry,
+        open_resolution,
+        open_signed_log,
+        open_terms,
+    )
 
     store = open_registry(settings)
     resolution = open_resolution(settings, store)
     # On first use: it makes the log's key.
     open_log = cache(lambda: open_signed_log(settings, store))
+    publish = open_head_publisher(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with signing_heads(open_log, every_s=settings.registry.log_head_every_s):
+        every_s = settings.registry.log_head_every_s
+        async with signing_heads(open_log, every_s=every_s, publish=publish):
             yield
         store.close()
 

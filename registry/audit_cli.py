@@ -108,7 +108,7 @@ def _audit_indexes(settings: "Settings", store: "SqlRecordStore") -> "Iterator[P
     from registry.audit import Code, Problem
     from registry.index.maintenance import check_indexes
 
-    for state in check_indexes(store.engine, settings.index_folder):
+    for state in check_indexes(store.engine, settings.index_folder, whole_tables=True):
         if state.problem:
             yield Problem(
                 Code.INDEX_DISAGREES,

@@ -195,7 +195,8 @@ def reindex_command(
     show, finish = _progress_bar(quiet=as_json)
     try:
         get = open_asset_store(settings).get
-        reports = [reindex(engine, get, one, progress=show) for one in wanted]
+        folder = settings.index_folder
+        reports = [reindex(engine, get, one, progress=show, index_folder=folder) for one in wanted]
     finally:
         finish()
     remove_stale_files(engine, settings.index_folder)  # their rows came at earlier places

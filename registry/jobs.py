@@ -439,13 +439,23 @@ class JobStore:
 
     @retried
     def finish(
-        self, job_id: str, state: JobState, error: Mapping[str, Any] | None, *, owner: str
+        self,
+        job_id: str,
+        state: JobState,
+        error: Mapping[str, Any] | None,
+        *,
+        owner: str,
+        steps_done: int = 0,
     ) -> bool:
-        """Ends a job and deletes what was asked for; False when the job is lost to another."""
+        """Ends a job and deletes what was asked for; False when the job is lost to another.
+
+        `steps_done` may be more than the last heartbeat said: a job that ends takes none back.
+        """
         with writing(self._engine) as session:
             row = self._owned(session, job_id, owner)
             if row is None:
                 return False
+            row.steps_done = max(row.steps_done, min(steps_done, row.steps_total))
             self._end(session, row, state, error)
             return True
 

@@ -128,19 +128,22 @@ def prune_command(as_json: AsJson = False) -> None:
 
     from provenance.cli import print_json
     from provenance.config import load_settings
+    from registry.index.maintenance import remove_stale_files
     from registry.prune import prune
     from registry.wiring import open_asset_store, open_registry
 
     settings = load_settings()
     options = settings.registry
+    engine = open_registry(settings).engine
     done = prune(
-        open_registry(settings).engine,
+        engine,
         open_asset_store(settings),
         now=datetime.now(UTC),
         retain_assets_days=options.retain_assets_days,
         retain_inputs_days=options.retain_inputs_days,
         abandoned_after_s=options.reservation_lifetime_s,
     )
+    remove_stale_files(engine, settings.index_folder)  # of processes that died before they could
     if as_json:
         print_json(asdict(done))
         return

@@ -20,6 +20,7 @@ from provenance.fingerprint.similarity import (
     SEARCH_MIN_COSINE,
     Likeness,
     can_search,
+    cosine_standing,
     is_verified,
     judge_likeness,
 )
@@ -123,6 +124,7 @@ class LikenessSearch:
         hasher: That of the records.
         embedder: That of the records; None does without.
         verifier: None where no library finds keypoints: copies are then not verified.
+        further: Embedders of other spaces, asked too.
         words: Makes the words that the records' corners were registered by; None does without.
         get_asset: Answers the delivered file of a SHA-256 or None; for records without a thumbnail.
         options: How widely to search.
@@ -136,12 +138,14 @@ class LikenessSearch:
         embedder: Embedder | None = None,
         verifier: GeometryVerifier | None = None,
         words: WordMaker | None = None,
+        further: Sequence[Embedder] = (),
         get_asset: Callable[[str], bytes | None] | None = None,
         options: SearchOptions | None = None,
     ) -> None:
         self._store = store
         self._hasher = hasher
-        self._embedder = embedder
+        own = () if embedder is None else (embedder,)
+        self._embedders = (*own, *further)
         self._verifier = verifier
         self._words = words
         self._get_asset = get_asset
@@ -193,22 +197,25 @@ class LikenessSearch:
                 _note_distance(candidate, near.distance_bits, query, view)
 
     def _ask_embeddings(self, views: Sequence[View], found: dict[RecordId, _Candidate]) -> None:
-        if self._embedder is None:
-            return
-        space = space_of(self._embedder, similar_min_cosine=self._options.min_cosine)
+        for embedder in self._embedders:
+            self._ask_space(embedder, views, found)
+
+    def _ask_space(
+        self, embedder: Embedder, views: Sequence[View], found: dict[RecordId, _Candidate]
+    ) -> None:
+        space = space_of(embedder, similar_min_cosine=self._options.min_cosine)
         lowest = min(space.similar_min_cosine, space.verify_min_cosine or 1.0)
         # A part shows other subjects than the whole; of a semantic space that says nothing.
         asked = views if space.kind is SpaceKind.COPY else views[:1]
-        for view, query in zip(asked, self._encode(asked), strict=True):
+        for view, query in zip(asked, _encode(embedder, asked), strict=True):
             if query is None:
                 continue
             for near in self._nearest(query, space, lowest):
                 candidate = found.setdefault(near.record_id, _Candidate(near.record_id))
-                best = candidate.likeness.cosine
-                if best is None or near.cosine > best:
-                    candidate.likeness = replace(
-                        candidate.likeness, cosine=near.cosine, space=space
-                    )
+                likeness = replace(candidate.likeness, cosine=near.cosine, space=space)
+                # Cosines of two spaces are no more alike than metres and seconds.
+                if cosine_standing(likeness) > cosine_standing(candidate.likeness):
+                    candidate.likeness = likeness
                     candidate.view = view.name
 
     def _nearest(
@@ -244,16 +251,6 @@ class LikenessSearch:
                 distances[near.record_id] = min(known, near.distance_bits)
         for record_id in sorted(distances, key=lambda one: distances[one])[: limit - len(found)]:
             found.setdefault(record_id, _Candidate(record_id))
-
-    def _encode(self, views: Sequence[View]) -> Sequence[Embedding | None]:
-        if self._embedder is None:
-            return [None] * len(views)
-        batch = getattr(self._embedder, "encode_batch", None)
-        images = [view.image for view in views]
-        if batch is not None:
-            answers: Sequence[Embedding | None] = batch(images)
-            return answers
-        return [self._embedder.encode(one) for one in images]
 
     # -- geometry ------------------------------------------------------------------------------
 
@@ -376,7 +373,7 @@ def _most_promising(found: Iterable[_Candidate]) -> list[_Candidate]:
     embedded = [one for one in candidates if one.likeness.cosine is not None]
     voted = [one for one in candidates if one.votes]
     hashed.sort(key=lambda one: one.likeness.distance_bits or 0)
-    embedded.sort(key=lambda one: -(one.likeness.cosine or 0.0))
+    embedded.sort(key=lambda one: cosine_standing(one.likeness), reverse=True)
     voted.sort(key=lambda one: -one.votes)
     places: dict[RecordId, int] = {}
     for order in (hashed, voted, embedded):
@@ -399,6 +396,15 @@ def _note_distance(
     candidate.likeness = replace(
         known, distance_bits=distance_bits, quality=query.quality, is_whole=is_whole
     )
+
+
+def _encode(embedder: Embedder, views: Sequence[View]) -> Sequence[Embedding | None]:
+    batch = getattr(embedder, "encode_batch", None)
+    images = [view.image for view in views]
+    if batch is not None:
+        answers: Sequence[Embedding | None] = batch(images)
+        return answers
+    return [embedder.encode(one) for one in images]
 
 
 def turned_hashes(hasher: Hasher | None, image: RasterImage) -> tuple[PerceptualHash, ...]:

@@ -110,13 +110,22 @@ def _inclusion(document: dict[str, Any]) -> InclusionView:
 
 @asynccontextmanager
 async def signing_heads(
-    open_log: Callable[[], SignedLog], *, every_s: float
+    open_log: Callable[[], SignedLog],
+    *,
+    every_s: float,
+    publish: Callable[[SignedLog], object] | None = None,
 ) -> AsyncIterator[None]:
-    """Signs heads while the block runs; `every_s` of 0 signs none."""
-    if not every_s:
+    """Signs heads while the block runs, and brings them to where they are kept.
+
+    Args:
+        open_log: Answers the log.
+        every_s: Seconds; 0 signs none.
+        publish: Brings heads that are not there yet, signed here or elsewhere; None brings none.
+    """
+    if not every_s and publish is None:
         yield
         return
-    task = asyncio.create_task(_sign_on_schedule(open_log, every_s))
+    task = asyncio.create_task(_work_on_schedule(open_log, every_s, publish))
     try:
         yield
     finally:
@@ -125,10 +134,29 @@ async def signing_heads(
             await task
 
 
-async def _sign_on_schedule(open_log: Callable[[], SignedLog], every_s: float) -> None:
+async def _work_on_schedule(
+    open_log: Callable[[], SignedLog],
+    every_s: float,
+    publish: Callable[[SignedLog], object] | None,
+) -> None:
+    said = ""
     while True:
-        try:
-            await run_in_threadpool(lambda: open_log().sign_if_due(every_s))
-        except ProvenanceError as error:
-            log.error("no head of the log was signed: %s", error)  # noqa: TRY400  says it all
-        await asyncio.sleep(min(every_s, MAX_PAUSE_S))
+        if every_s:
+            try:
+                await run_in_threadpool(lambda: open_log().sign_if_due(every_s))
+            except ProvenanceError as error:
+                log.error("no head of the log was signed: %s", error)  # noqa: TRY400  says it all
+        if publish is not None:
+            told, said = said, await run_in_threadpool(_publish, open_log, publish)
+            if said and said != told:  # tried again every minute, told once
+                log.error("%s", said)
+        await asyncio.sleep(min(every_s or MAX_PAUSE_S, MAX_PAUSE_S))
+
+
+def _publish(open_log: Callable[[], SignedLog], publish: Callable[[SignedLog], object]) -> str:
+    """Answers what went wrong."""
+    try:
+        publish(open_log())
+    except ProvenanceError as error:
+        return str(error)
+    return ""

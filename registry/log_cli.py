@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from provenance.config import Settings
+    from registry.checkpoint import Checkpoint
     from registry.log_proofs import SignedHead
     from registry.signed_log import SignedLog
 
@@ -29,16 +31,28 @@ def head_command(
     sign: Annotated[bool, typer.Option("--sign", help="Sign a new one now.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the newest signed head. Keep it elsewhere: it is what later checks rest on."""
-    from datetime import UTC, datetime
+    """Show the newest signed head. Keep it elsewhere: it is what later checks rest on.
 
+    With registry.log_heads_folder set, heads that are not there yet are written there, and sent to
+    the witnesses that are set.
+    """
     from provenance.cli import print_json
+    from registry.wiring import open_head_publisher
 
-    log = _open_log()
+    settings, log = _open_both()
+    publish = open_head_publisher(settings)
     head = log.sign() if sign else log.head()
     if as_json:
         print_json(head.to_json())
-        return
+    else:
+        _print_head(head)
+    if publish is not None:
+        publish(log)
+
+
+def _print_head(head: "SignedHead") -> None:
+    from datetime import UTC, datetime
+
     signed_at = datetime.fromtimestamp(head.timestamp_ms / 1000, UTC)
     typer.echo(f"leaves     {head.size}")
     typer.echo(f"root       {head.root.hex()}")
@@ -47,11 +61,22 @@ def head_command(
 
 
 @app.command("key")
-def key_command() -> None:
+def key_command(
+    verifier: Annotated[
+        bool,
+        typer.Option("--verifier", help="In one word (NAME+ID+KEY), as witnesses take it."),
+    ] = False,
+) -> None:
     """Print the public key that heads are signed with, as PEM."""
+    from registry.checkpoint import log_verifier_key
     from registry.log_proofs import public_key_pem
 
-    public = next(iter(_open_log().keys.public.values()))
+    settings, log = _open_both()
+    public = next(iter(log.keys.public.values()))
+    if verifier:
+        origin = settings.registry.log_origin or log.keys.origin
+        typer.echo(log_verifier_key(origin, public).text())
+        return
     typer.echo(public_key_pem(public), nl=False)
 
 
@@ -96,7 +121,7 @@ def check_command(
         typer.Argument(metavar="[PROOF]", help="A file from prove or consistency.  [own log]"),
     ] = None,
     head: Annotated[
-        Path | None, typer.Option(help="A head that you keep.  [the proof's own]")
+        Path | None, typer.Option(help="A head or checkpoint you keep.  [the proof's own]")
     ] = None,
     older: Annotated[
         Path | None, typer.Option(help="The earlier head, of a proof of consistency.")
@@ -156,12 +181,12 @@ def _check(proof: Path | None, head: Path | None, older: Path | None, key: Path 
 
 def _check_own_log(head: Path | None, key: Path | None) -> str:
     from provenance.errors import InputError
-    from registry.log_proofs import NotProvenError, require_signed
+    from registry.log_proofs import NotProvenError
 
     if head is None:
         raise InputError("give a proof, or a head that you keep with --head HEAD.json")
     kept, log = _read_head(head), _open_log()
-    require_signed(kept, _public_key(key, kept))
+    kept.require_signed(_public_key(key, kept))
     root = log.root_at(kept.size)
     if root is None:
         raise NotProvenError(f"the log has fewer leaves than the head's {kept.size}: it was cut")
@@ -172,12 +197,21 @@ def _check_own_log(head: Path | None, key: Path | None) -> str:
     return f"the first {kept.size} leaves of this log are those of the head"
 
 
-def _public_key(key: Path | None, head: "SignedHead | None") -> bytes:
+def _public_key(key: Path | None, head: "SignedHead | Checkpoint | None") -> bytes:
+    from registry.checkpoint import Checkpoint, log_verifier_key, verified_by
     from registry.log_proofs import NotProvenError, read_public_key
 
     if key is not None:
         return read_public_key(_read_bytes(key), name=str(key))
     own = _open_log().keys.public
+    if isinstance(head, Checkpoint):
+        for public in own.values():
+            if verified_by(head, log_verifier_key(head.origin, public)) is not None:
+                return public
+        raise NotProvenError(
+            f"the checkpoint of {head.origin} is signed by no key of this log; give the key of "
+            "the log that signed it with --key"
+        )
     log_id = next(iter(own)) if head is None else head.log_id
     if log_id not in own:
         raise NotProvenError(
@@ -186,11 +220,15 @@ def _public_key(key: Path | None, head: "SignedHead | None") -> bytes:
     return own[log_id]
 
 
-def _read_head(path: Path) -> "SignedHead":
+def _read_head(path: Path) -> "SignedHead | Checkpoint":
     from provenance.errors import InputError
-    from registry.log_proofs import SignedHead
+    from registry.checkpoint import is_checkpoint, read_checkpoint
+    from registry.log_proofs import SignedHead, read_document
 
-    found = _read(path)
+    data = _read_bytes(path)
+    if is_checkpoint(data):
+        return read_checkpoint(data, name=str(path))
+    found = read_document(data, name=str(path))
     if not isinstance(found, SignedHead):
         raise InputError(f"{path} is a proof, not a head; countermark log head --json writes one")
     return found
@@ -216,8 +254,12 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _open_log() -> "SignedLog":
+    return _open_both()[1]
+
+
+def _open_both() -> "tuple[Settings, SignedLog]":
     from provenance.config import load_settings
     from registry.wiring import open_registry, open_signed_log
 
     settings = load_settings()
-    return open_signed_log(settings, open_registry(settings))
+    return settings, open_signed_log(settings, open_registry(settings))

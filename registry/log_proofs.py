@@ -14,7 +14,7 @@ import hashlib
 import json
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConsistencyProof",
     "InclusionProof",
+    "KeptHead",
     "NotProvenError",
     "SignedHead",
     "check_consistency_proof",
@@ -88,6 +89,25 @@ class SignedHead:
             "log_id": self.log_id,
             "signature": self.signature.hex(),
         }
+
+    def require_signed(self, public_key: bytes) -> None:
+        """As the function of that name."""
+        require_signed(self, public_key)
+
+
+class KeptHead(Protocol):
+    """A head that somebody keeps: as this log writes it, or as a checkpoint."""
+
+    @property
+    def size(self) -> int:
+        """Number of leaves."""
+
+    @property
+    def root(self) -> bytes:
+        """Of the tree over them, 32 bytes."""
+
+    def require_signed(self, public_key: bytes) -> None:
+        """Makes sure that the log's key signed it; raises `NotProvenError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +237,7 @@ def require_signed(head: SignedHead, public_key: bytes) -> None:
 # -- proofs --------------------------------------------------------------------------------------
 
 
-def check_inclusion_proof(proof: InclusionProof, head: SignedHead, public_key: bytes) -> None:
+def check_inclusion_proof(proof: InclusionProof, head: KeptHead, public_key: bytes) -> None:
     """Makes sure that the leaf stands in the log as the head describes it.
 
     Args:
@@ -228,7 +248,7 @@ def check_inclusion_proof(proof: InclusionProof, head: SignedHead, public_key: b
     Raises:
         NotProvenError: It is not proven; says why.
     """
-    require_signed(head, public_key)
+    head.require_signed(public_key)
     if proof.head.size != head.size:
         raise NotProvenError(
             f"the proof is for {proof.head.size} leaves, the head for {head.size}; ask for the "
@@ -244,15 +264,15 @@ def check_inclusion_proof(proof: InclusionProof, head: SignedHead, public_key: b
 
 
 def check_consistency_proof(
-    proof: ConsistencyProof, first: SignedHead, second: SignedHead, public_key: bytes
+    proof: ConsistencyProof, first: KeptHead, second: KeptHead, public_key: bytes
 ) -> None:
     """Makes sure that nothing up to the first head was changed by the second.
 
     Raises:
         NotProvenError: It is not proven; says why.
     """
-    require_signed(first, public_key)
-    require_signed(second, public_key)
+    first.require_signed(public_key)
+    second.require_signed(public_key)
     if (proof.first_size, proof.head.size) != (first.size, second.size):
         raise NotProvenError(
             f"the proof is from {proof.first_size} to {proof.head.size} leaves, the heads are of "

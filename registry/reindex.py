@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from provenance.errors import ProvenanceError
 from provenance.imaging import decode_image
 from registry.engine import reading, writing
+from registry.index.cache_file import forget_file
 from registry.index.generations import count_up
 from registry.log_rows import lock_log
 from registry.serialise import VECTOR_DTYPE
@@ -23,6 +24,7 @@ from registry.tables import EmbeddingRow, RecordRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from sqlalchemy import Engine
     from sqlalchemy.orm import Session
@@ -81,6 +83,7 @@ def reindex(
     *,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     batch_records: int = BATCH_RECORDS,
+    index_folder: Path | None = None,
 ) -> ReindexReport:
     """Embeds every record that has no embedding in the embedder's space.
 
@@ -90,6 +93,8 @@ def reindex(
         embedder: Its space is filled.
         progress: Called with the number of records that are done with, and of all.
         batch_records: Records of one transaction.
+        index_folder: Where files of codes lie; that of the space goes before the rows come, so
+            that a run that is killed leaves none that does not fit. None leaves files alone.
 
     Raises:
         RegistryUnavailableError: The database cannot be reached.
@@ -107,6 +112,8 @@ def reindex(
     for batch in _batches(engine, space_id, batch_records):
         found = _encode(batch, read_asset, embedder, tally)
         if found:
+            if index_folder is not None:
+                forget_file(index_folder, space_id)
             with writing(engine) as session:
                 tally.added += _write(session, found)
         done += len(batch)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "event_to_row",
+    "further_rows",
     "record_to_row",
     "refusal_to_row",
     "row_to_event",
@@ -177,6 +178,17 @@ def _embedding_row(value: Embedding | None, log_index: int) -> EmbeddingRow | No
         dim=int(value.vector.shape[0]),
         vector=value.vector.astype(VECTOR_DTYPE).tobytes(),
     )
+
+
+def further_rows(record: RegistryRecord, *, log_index: int) -> list[EmbeddingRow]:
+    """Rows of the embeddings in further spaces, which the record's leaf does not cover."""
+    rows = []
+    for one in record.fingerprints.further:
+        row = _embedding_row(one, log_index)
+        if row is not None:
+            row.record_id, row.of_record = record.record_id, False
+            rows.append(row)
+    return rows
 
 
 # -- from rows ---------------------------------------------------------------------------------

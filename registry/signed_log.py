@@ -19,6 +19,7 @@ from sqlalchemy import select, text
 from provenance.errors import InputError, RecordNotFoundError, RegistryError
 from provenance.keylines import make_key_lines
 from provenance.types import EventKind, EventTarget
+from registry.checkpoint import build_checkpoint
 from registry.engine import reading, writing
 from registry.log_proofs import (
     ConsistencyProof,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from provenance.types import RecordId
+    from registry.checkpoint import Checkpoint
 
 __all__ = ["Leaf", "LogKeys", "SignedLog", "open_log_keys"]
 
@@ -70,10 +72,24 @@ class LogKeys:
         raw = (key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw) for key in self.keys)
         return {log_id_of(one): one for one in raw}
 
+    @property
+    def origin(self) -> str:
+        """The log's name in checkpoints where the operator gave it none."""
+        return f"countermark-log/{next(iter(self.public))[:16]}"
+
     def sign(self, size: int, timestamp_ms: int, root: bytes) -> SignedHead:
         """A head under the current key."""
         signature = self.keys[0].sign(encode_head(size, timestamp_ms, root))
         return SignedHead(size, timestamp_ms, root, next(iter(self.public)), signature)
+
+    def sign_checkpoint(self, origin: str, size: int, root: bytes) -> Checkpoint:
+        """The same state as a C2SP checkpoint under the current key.
+
+        What is signed begins with a name there and with a zero byte here, so that neither
+        signature can be taken for the other.
+        """
+        public = next(iter(self.public.values()))
+        return build_checkpoint(origin, size, root, public, self.keys[0].sign)
 
 
 def open_log_keys(path: Path) -> LogKeys:
@@ -126,10 +142,27 @@ class SignedLog:
 
     def head(self) -> SignedHead:
         """The newest signed head; signs one when there is none yet."""
+        return self.newest_head() or self.sign()
+
+    def newest_head(self) -> SignedHead | None:
+        """The newest signed head, if there is one."""
         with reading(self._engine) as session:
             row = session.scalar(_newest_head())
-            found = None if row is None else signed_head_of(row)
-        return found or self.sign()
+            return None if row is None else signed_head_of(row)
+
+    def heads_after(self, timestamp_ms: int) -> Sequence[SignedHead]:
+        """Heads that were signed later than that, oldest first."""
+        statement = (
+            select(TreeHeadRow)
+            .where(TreeHeadRow.timestamp_ms > timestamp_ms)
+            .order_by(TreeHeadRow.timestamp_ms)
+        )
+        with reading(self._engine) as session:
+            return [signed_head_of(row) for row in session.scalars(statement)]
+
+    def checkpoint(self, head: SignedHead, origin: str) -> Checkpoint:
+        """A signed head as a C2SP checkpoint of the log `origin`."""
+        return self._keys.sign_checkpoint(origin, head.size, head.root)
 
     def sign(self) -> SignedHead:
         """Signs the log as it stands now, and keeps the head.

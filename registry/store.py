@@ -43,7 +43,13 @@ from registry.index.words import WordIndex, encode_words
 from registry.log import LeafKind, commit_leaf, refusal_leaf
 from registry.log_rows import append_leaf, read_head
 from registry.retry import retried
-from registry.serialise import record_to_row, refusal_to_row, row_to_record, row_to_refusal
+from registry.serialise import (
+    further_rows,
+    record_to_row,
+    refusal_to_row,
+    row_to_record,
+    row_to_refusal,
+)
 from registry.tables import (
     HEAD_REVISION,
     KeptInputsRow,
@@ -291,10 +297,12 @@ class SqlRecordStore:
             if row.perceptual_hash is not None:
                 add_chunks(session, index, row.perceptual_hash.hash)
             words = record.fingerprints.keypoint_words
-            if inputs is not None or thumbnail is not None or words is not None:
+            further = further_rows(record, log_index=index)
+            if inputs is not None or thumbnail is not None or words is not None or further:
                 session.flush()  # no relationship tells the session which row comes first
             if thumbnail is not None:
                 session.add(ThumbnailRow(record_id=record.record_id, data=thumbnail))
+            session.add_all(further)
             if words is not None:
                 session.add(
                     KeypointWordsRow(

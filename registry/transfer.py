@@ -1,25 +1,24 @@
 """A registry as files: one JSON line an entry, in log order, and the delivered files beside it.
 
-What is read in is held against its leaf, entry by entry, and each file against its digest. An
-entry that the target's log has already is left as it is: so an import that was broken off is
-simply run again, and a later export of the same registry adds what is new. Into an empty registry
-the log comes back leaf by leaf, with the same root.
+What is read in is held against its leaf, entry by entry, and each file against its digest. To an
+entry that the target's log has already only rows are added that it lacks (`transfer_known`): so an
+import that was broken off is simply run again, two may run at once, and a later export of the same
+registry adds what is new. Into an empty registry the log comes back leaf by leaf, with the same
+root.
 
 Not in an export: API keys, jobs, secret keys.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import date, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sqlalchemy import Date, LargeBinary, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from provenance.errors import DeliveryError, InputError, ProvenanceError
@@ -27,7 +26,8 @@ from provenance.types import EncodedImage, EventKind, EventTarget, MediaType
 from registry.assets import LocalAssetStore
 from registry.engine import reading, snapshot, writing
 from registry.events import delete_whole, tables_of
-from registry.index.hash_chunks import add_chunks
+from registry.index.cache_file import forget_file
+from registry.index.generations import count_up
 from registry.log import (
     LeafKind,
     commit_leaf,
@@ -42,10 +42,8 @@ from registry.serialise import row_to_event, row_to_record, row_to_refusal
 from registry.tables import (
     HEAD_REVISION,
     Base,
-    EmbeddingRow,
     KeptInputsRow,
     LogLeafRow,
-    PerceptualHashRow,
     RecordRow,
     RefusalRow,
     RegistryEventRow,
@@ -53,14 +51,15 @@ from registry.tables import (
     ReservationState,
     StoredManifestRow,
     TreeHeadRow,
-    UtcDateTime,
 )
+from registry.transfer_known import complete_entry
+from registry.transfer_rows import from_json, insert_row, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from sqlalchemy import Column, Engine, Select, Table
+    from sqlalchemy import Engine, Select, Table
     from sqlalchemy.orm import Session
 
     from registry.assets import ManagedAssets
@@ -185,7 +184,7 @@ def _describe(session: Session, *, with_inputs: bool, files: _Files) -> Iterator
         "log": {"size": head.size, "root": head.digest},
     }
     for values in session.execute(select(_RESERVATIONS)).mappings():
-        yield {"reservation": _to_json(_RESERVATIONS, values)}
+        yield {"reservation": to_json(_RESERVATIONS, values)}
     for start in range(0, head.size, BATCH_ENTRIES):
         leaves = session.execute(
             select(LogLeafRow.index, LogLeafRow.kind, LogLeafRow.data)
@@ -206,7 +205,7 @@ def _describe(session: Session, *, with_inputs: bool, files: _Files) -> Iterator
                 files.ever.add(digest)
             yield {"leaf": {"index": index, "kind": kind, "data": data.decode()}, "rows": found}
     for values in session.execute(select(_TREE_HEADS)).mappings():
-        yield {"head": _to_json(_TREE_HEADS, values)}
+        yield {"head": to_json(_TREE_HEADS, values)}
 
 
 def _deletions() -> Select[str]:
@@ -241,7 +240,7 @@ def _rows_of(
 
 
 def _row(table: Table, values: Mapping[Any, Any]) -> dict[str, Any]:
-    return {"table": table.name, "values": _to_json(table, values)}
+    return {"table": table.name, "values": to_json(table, values)}
 
 
 def _write_lines(path: Path, lines: Iterable[bytes]) -> None:
@@ -278,6 +277,7 @@ class Imported:
     Attributes:
         entries: Leaves that are new here.
         known: Leaves that were here already.
+        added: Rows that were added to those: vectors, soft bindings, small pictures.
         files: Delivered files that are new here.
         missing: Records whose file is neither in the export nor here, and was not deleted.
         log_is_same: Whether this log now begins with the exported one, leaf by leaf.
@@ -285,6 +285,7 @@ class Imported:
 
     entries: int = 0
     known: int = 0
+    added: int = 0
     files: int = 0
     missing: int = 0
     log_is_same: bool = False
@@ -298,8 +299,10 @@ class _Target:
         engine: Of a registry at the newest migration.
         assets: Its files; None leaves files out.
         log_ids: Of its log's own keys: only their heads are taken.
-        leaves: Places of the leaves it had before, by hash, in order: a manifest that was stored,
-            deleted and stored again has two equal ones.
+        index_folder: Of its files of codes, if any.
+        leaves: Places of the leaves that others wrote, by hash, in order: a manifest that was
+            stored, deleted and stored again has two equal ones.
+        seen: Size of the log up to which `leaves` tells.
         places: Where the exported leaves are now, by their exported place.
         absent: Digests of files that were not found when their record came by.
     """
@@ -307,7 +310,9 @@ class _Target:
     engine: Engine
     assets: ManagedAssets | None
     log_ids: Collection[str]
+    index_folder: Path | None
     leaves: dict[bytes, deque[int]] = field(default_factory=dict)
+    seen: int = 0
     places: dict[int, int] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
 
@@ -318,29 +323,28 @@ def import_registry(
     folder: Path,
     *,
     log_ids: Collection[str] = (),
+    index_folder: Path | None = None,
 ) -> Imported:
-    """Reads an export in; what is here already stays as it is.
+    """Reads an export in; what is here already stays as it is, and gets what it lacks.
 
     Args:
         engine: Of a registry at the newest migration.
         assets: Where its files go; None leaves them out.
         folder: As `export_registry` wrote it; untrusted.
         log_ids: Log ids of this registry's own keys: signed heads of other logs are left out.
+        index_folder: Where files of codes lie; that of a space goes before its rows change.
 
     Raises:
-        InputError: The export is damaged, of another version, or an id is used for something else
-            here. What was read before that stays.
+        InputError: The export is damaged, of another version, an id is used for something else
+            here, or an entry says something else. What was read before that stays.
         DeliveryError: A file cannot be read or written.
         RegistryUnavailableError: The database cannot be reached.
     """
     path = folder / LINES
     _require_whole(path)
-    target, done = _Target(engine, assets, log_ids), Imported()
+    target, done = _Target(engine, assets, log_ids, index_folder), Imported()
     with reading(engine) as session:
-        for leaf_hash, index in session.execute(
-            select(LogLeafRow.leaf_hash, LogLeafRow.index).order_by(LogLeafRow.index)
-        ):
-            target.leaves.setdefault(leaf_hash, deque()).append(index)
+        _look_at_log(session, target)
     documents = _read_documents(path)
     size, root = _require_format(next(documents, {}), path)
     while batch := list(islice(documents, BATCH_ENTRIES)):
@@ -352,6 +356,17 @@ def import_registry(
     return done
 
 
+def _look_at_log(session: Session, target: _Target) -> None:
+    """Notes the leaves that came since it was looked at, or since this import wrote some."""
+    for leaf_hash, index in session.execute(
+        select(LogLeafRow.leaf_hash, LogLeafRow.index)
+        .where(LogLeafRow.index >= target.seen)
+        .order_by(LogLeafRow.index)
+    ):
+        target.leaves.setdefault(leaf_hash, deque()).append(index)
+        target.seen = index + 1
+
+
 def _import_batch(
     target: _Target,
     batch: Sequence[Mapping[str, Any]],
@@ -359,16 +374,16 @@ def _import_batch(
     done: Imported,
     name: str,
 ) -> None:
-    known, files = 0, list[tuple[str, str]]()
-    gone = list[str]()
+    found = _Batch()
     with writing(target.engine) as session:
         lock_log(session)
+        _look_at_log(session, target)  # another import of the same export may be at work
         for document in batch:
             try:
                 if "reservation" in document:
                     _import_reservation(session, document["reservation"])
                 elif "leaf" in document:
-                    known += _import_entry(session, target, document, files, gone)
+                    _import_entry(session, target, document, found)
                 elif "head" in document:
                     _import_head(session, target, document["head"])
             except IntegrityError as error:
@@ -381,11 +396,16 @@ def _import_batch(
                     f"{name}: an entry is not what this version writes ({error!r}); export it "
                     "again with the version that reads it"
                 ) from error
-    entries = sum("leaf" in document for document in batch)
-    done.known += known
-    done.entries += entries - known
+        for name_of_index in sorted(found.indexes):
+            count_up(session, name_of_index)
+            if target.index_folder is not None:
+                forget_file(target.index_folder, name_of_index)
+        target.seen = log_size(session)
+    done.known += found.known
+    done.added += found.added
+    done.entries += sum("leaf" in document for document in batch) - found.known
     if target.assets is not None:
-        for digest, media_type in files:
+        for digest, media_type in found.files:
             if target.assets.get(digest) is not None:
                 continue
             file = source.get(digest)
@@ -394,12 +414,12 @@ def _import_batch(
             else:
                 _keep(target.assets, file, media_type)
                 done.files += 1
-        for digest in gone:
+        for digest in found.gone:
             target.assets.remove(digest)
 
 
 def _import_reservation(session: Session, document: Mapping[str, Any]) -> None:
-    values = _from_json(_RESERVATIONS, document)
+    values = from_json(_RESERVATIONS, document)
     if values["state"] == ReservationState.RESERVED.value:
         values["state"] = ReservationState.RELEASED.value  # nobody renders for it here
     here = session.execute(
@@ -420,69 +440,72 @@ def _import_reservation(session: Session, document: Mapping[str, Any]) -> None:
         )
 
 
+@dataclass(slots=True)
+class _Batch:
+    """What comes of the entries of one transaction.
+
+    Attributes:
+        known: Leaves that the log had already.
+        added: Rows that were added to those.
+        files: Delivered files that belong to it, with media types.
+        gone: Digests of files that were erased or deleted.
+        indexes: Names of indexes that have to begin anew.
+    """
+
+    known: int = 0
+    added: int = 0
+    files: list[tuple[str, str]] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    indexes: set[str] = field(default_factory=set)
+
+
 def _import_entry(
-    session: Session,
-    target: _Target,
-    document: Mapping[str, Any],
-    files: list[tuple[str, str]],
-    gone: list[str],
-) -> bool:
-    """Reads one leaf with its rows; answers whether the log had it already."""
+    session: Session, target: _Target, document: Mapping[str, Any], batch: _Batch
+) -> None:
+    """Reads one leaf with its rows."""
     leaf, data = document["leaf"], document["leaf"]["data"].encode("ascii")
     kind, digest = LeafKind(leaf["kind"]), hash_leaf(data)
-    here = target.leaves.get(digest)
+    rows = _read_rows(kind, document["rows"])
+    here, added = target.leaves.get(digest), 0
     known = bool(here)
     if here:
         index = here.popleft()
+        added = complete_entry(session, rows, index, batch.indexes)
     else:
         index, _ = append_leaf(session, kind, data)
-        _insert_rows(session, target, kind, document["rows"], index)
+        for table, values in rows:
+            insert_row(session, table, values, index, target.places)
         session.flush()
     target.places[leaf["index"]] = index
+    batch.known += known
+    batch.added += added
     if kind is LeafKind.MANIFEST_DELETED and not known:
         _delete_manifest(session, data)
-    if document["rows"]:
-        _check_entry(session, kind, index, data, files, gone, is_new=not known)
-    return known
+    if rows:
+        changed = not known or added > 0
+        _check_entry(session, kind, index, data, batch, is_new=not known, changed=changed)
 
 
-def _insert_rows(
-    session: Session,
-    target: _Target,
-    kind: LeafKind,
-    rows: Sequence[Mapping[str, Any]],
-    index: int,
-) -> None:
-    """Writes the row that a leaf speaks of, and those that hang on it and on no other."""
+def _read_rows(
+    kind: LeafKind, rows: Sequence[Mapping[str, Any]]
+) -> list[tuple[Table, dict[str, Any]]]:
+    """The row that a leaf speaks of, then those that hang on it and on no other."""
     if not rows:
-        return
+        return []
     parent = Base.metadata.tables[_ROW_OF_KIND[kind].__tablename__]
     children = {child.name: (child, column.name) for child, column in tables_of(parent)}
-    entry = _from_json(parent, rows[0]["values"])
-    _insert_row(session, target, parent, entry, index)
+    entry = from_json(parent, rows[0]["values"])
+    found = [(parent, entry)]
     for row in rows[1:]:
         child, column = children[row["table"]]
-        values = _from_json(child, row["values"])
+        values = from_json(child, row["values"])
         if values[column] != entry[column]:
             raise InputError(
                 f"a row of {child.name} in the export stands with an entry that it does not "
                 "belong to; nothing of it was read in"
             )
-        _insert_row(session, target, child, values, index)
-
-
-def _insert_row(
-    session: Session, target: _Target, table: Table, values: dict[str, Any], index: int
-) -> None:
-    if "log_index" in values:
-        values["log_index"] = index
-    if values.get("entry_index") is not None:
-        values["entry_index"] = target.places[values["entry_index"]]
-    if table.name == EmbeddingRow.__tablename__ and len(values["vector"]) != 4 * values["dim"]:
-        raise ValueError("the vector of an embedding has another length than it says")
-    session.execute(insert(table).values(values))
-    if table.name == PerceptualHashRow.__tablename__:
-        add_chunks(session, index, values["hash"])
+        found.append((child, values))
+    return found
 
 
 def _check_entry(
@@ -490,10 +513,10 @@ def _check_entry(
     kind: LeafKind,
     index: int,
     data: bytes,
-    files: list[tuple[str, str]],
-    gone: list[str],
+    batch: _Batch,
     *,
     is_new: bool,
+    changed: bool,
 ) -> None:
     """Holds what stands behind a leaf against it, and notes what becomes of files."""
     expected = _ROW_OF_KIND[kind]
@@ -503,8 +526,8 @@ def _check_entry(
             raise InputError(f"leaf {index} came without the row that it speaks of")
         return  # erased here since
     if isinstance(row, RecordRow) and not _is_deleted(session, row):
-        files.append((row.sha256, row.media_type))
-    if is_new and _leaf_of(session, row) != data:
+        batch.files.append((row.sha256, row.media_type))
+    if changed and _leaf_of(session, row) != data:
         raise InputError(
             f"the export's {kind} entry for leaf {index} does not say what its leaf says it said: "
             "it was changed; nothing of it was read in"
@@ -512,13 +535,13 @@ def _check_entry(
     if is_new and isinstance(row, RegistryEventRow) and row.kind == EventKind.DELETION:
         record = session.get(RecordRow, row.target)
         if record is not None:
-            gone.append(record.sha256)
+            batch.gone.append(record.sha256)
     if is_new and isinstance(row, RegistryEventRow) and row.kind == EventKind.ERASURE:
         for parent in (RecordRow, RefusalRow):
             erased = session.get(parent, row.target)
             if erased is not None:
                 if isinstance(erased, RecordRow):
-                    gone.append(erased.sha256)
+                    batch.gone.append(erased.sha256)
                 session.expunge(erased)
                 delete_whole(session, Base.metadata.tables[parent.__tablename__], row.target)
 
@@ -560,7 +583,7 @@ def _leaf_of(session: Session, row: _Entry) -> bytes:
 
 
 def _import_head(session: Session, target: _Target, document: Mapping[str, Any]) -> None:
-    values = _from_json(_TREE_HEADS, document)
+    values = from_json(_TREE_HEADS, document)
     if values["log_id"] not in target.log_ids or values["size"] > log_size(session):
         return
     if read_root(session, values["size"]) != values["root"]:
@@ -636,37 +659,3 @@ def _require_format(header: Mapping[str, Any], path: Path) -> tuple[int, str]:
         return int(header["log"]["size"]), str(header["log"]["root"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} does not say which log it is of: {error!r}") from error
-
-
-def _to_json(table: Table, values: Mapping[Any, Any]) -> dict[str, Any]:
-    return {column.name: _value_to_json(values[column.name]) for column in table.columns}
-
-
-def _value_to_json(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode("ascii")
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    return value
-
-
-def _from_json(table: Table, document: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a row.
-
-    Raises:
-        KeyError: A column is missing.
-        ValueError: A value is of the wrong kind.
-    """
-    return {one.name: _value_from_json(one, document[one.name]) for one in table.columns}
-
-
-def _value_from_json(column: Column[Any], value: Any) -> Any:
-    if value is None:
-        return None
-    if isinstance(column.type, LargeBinary):
-        return base64.b64decode(value, validate=True)
-    if isinstance(column.type, UtcDateTime):
-        return datetime.fromisoformat(value)
-    if isinstance(column.type, Date):
-        return date.fromisoformat(value)
-    return value

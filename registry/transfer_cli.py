@@ -56,7 +56,7 @@ def import_command(
     no_files: NoFiles = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read an export into this registry; what is here already stays as it is."""
+    """Read an export into this registry; what is here already stays, and gets what it lacks."""
     from dataclasses import asdict
 
     from provenance.cli import print_json, print_line
@@ -74,6 +74,7 @@ def import_command(
         None if no_files else open_asset_store(settings),
         folder,
         log_ids=tuple(keys),
+        index_folder=settings.index_folder,
     )
     remove_stale_files(engine, settings.index_folder)  # erasures may have come in
     if as_json:
@@ -82,6 +83,8 @@ def import_command(
     print_line(
         f"{done.entries} entries and {done.files} files read in; {done.known} entries were here"
     )
+    if done.added:
+        print_line(f"{done.added} rows that those lacked were added: vectors, soft bindings, ...")
     if done.missing:
         print_line(f"{done.missing} files are neither in the export nor here")
     print_line(

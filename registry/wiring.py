@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from provenance.errors import ConfigError
+from provenance.errors import ConfigError, InputError
 from registry.api_keys import LateApiKeyStore, SqlApiKeyStore
 from registry.assets import DeliveringAssets, LocalAssetStore
 from registry.engine import make_engine, sqlite_file, stored_revision
@@ -35,6 +36,7 @@ __all__ = [
     "open_content_reader",
     "open_delivery",
     "open_gate_keys",
+    "open_head_publisher",
     "open_input_vault",
     "open_registry",
     "open_resolution",
@@ -99,6 +101,41 @@ def open_signed_log(settings: Settings, store: SqlRecordStore) -> SignedLog:
         DeliveryError: It cannot be written.
     """
     return SignedLog(store.engine, open_log_keys(settings.log_key_file))
+
+
+def open_head_publisher(settings: Settings) -> Callable[[SignedLog], int] | None:
+    """What brings heads of the log to where others keep them; None where none are brought.
+
+    Raises:
+        ConfigError: A setting is unusable.
+    """
+    from provenance.client import GuardedClient, RemotePolicy
+    from registry.checkpoint import check_origin
+    from registry.published_heads import MAX_ANSWER_BYTES, HeadPublisher, read_witness
+
+    options = settings.registry
+    witnesses = [read_witness(entry) for entry in options.log_witnesses]
+    try:
+        origin = check_origin(options.log_origin) if options.log_origin else ""
+    except InputError as error:
+        raise ConfigError(f"registry.log_origin: {error}") from error
+    if not options.log_heads_folder:
+        if witnesses:
+            raise ConfigError(
+                "registry.log_witnesses: set registry.log_heads_folder too; what witnesses answer "
+                "is kept there"
+            )
+        return None
+    folder = Path(options.log_heads_folder).expanduser().absolute()
+    # The operator chose whom to ask, so it may be a machine of the same network.
+    client = GuardedClient(RemotePolicy(MAX_ANSWER_BYTES, timeout_s=10, allow_private=True))
+
+    def publish(log: SignedLog) -> int:
+        return HeadPublisher(
+            log, folder, origin=origin or log.keys.origin, witnesses=witnesses, client=client
+        ).publish()
+
+    return publish
 
 
 def open_input_vault(settings: Settings) -> InputVault:

@@ -9,7 +9,7 @@ from detector.service import Depth
 from provenance.fingerprint.similarity import SEARCH_MAX_BITS, SEARCH_MIN_COSINE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from provenance.fingerprint.verification import GeometryVerifier
     from provenance.fingerprint.words.making import WordMaker
@@ -38,6 +38,7 @@ class SourceContext:
         store: Opens the registry; answers None while there is none.
         hasher: Opens the perceptual hasher.
         embedder: Opens the embedder; answers None when none is configured.
+        further_embedders: Opens those that are configured beside it.
         verifier: Opens what verifies copies; answers None where no library finds keypoints.
         words: Opens what makes keypoint words; answers None where it is not wanted, or no library
             finds keypoints quickly.
@@ -54,6 +55,7 @@ class SourceContext:
     store: Callable[[], RecordStore | None] = nothing
     hasher: Callable[[], Hasher | None] = nothing
     embedder: Callable[[], Embedder | None] = nothing
+    further_embedders: Callable[[], Sequence[Embedder]] = tuple
     verifier: Callable[[], GeometryVerifier | None] = nothing
     words: Callable[[], WordMaker | None] = nothing
     get_asset: Callable[[str], bytes | None] | None = None

@@ -36,6 +36,7 @@ class RegistrySearchSource:
         embedder: Answers the embedder, or None when none is configured.
         verifier: Answers what compares pictures point by point, or None without such a library.
         words: Answers what makes keypoint words, or None without such a library.
+        further: Answers the embedders that are configured beside it.
         get_asset: Answers a delivered file by its SHA-256, or None; None keeps no files.
         options: How widely to search.
     """
@@ -51,6 +52,7 @@ class RegistrySearchSource:
         verifier: Callable[[], GeometryVerifier | None],
         *,
         words: Callable[[], WordMaker | None] = nothing,
+        further: Callable[[], Sequence[Embedder]] = tuple,
         get_asset: Callable[[str], bytes | None] | None = None,
         options: SearchOptions | None = None,
     ) -> None:
@@ -59,6 +61,7 @@ class RegistrySearchSource:
         self._embedder = embedder
         self._verifier = verifier
         self._words = words
+        self._further = further
         self._get_asset = get_asset
         self._options = options or SearchOptions(limit=MAX_SIMILAR)
         self._search: LikenessSearch | None = None
@@ -93,6 +96,7 @@ class RegistrySearchSource:
                     embedder=self._embedder(),
                     verifier=self._verifier(),
                     words=self._words(),
+                    further=self._further(),
                     get_asset=self._get_asset,
                     options=self._options,
                 )
@@ -107,6 +111,7 @@ def build_source(context: SourceContext) -> RegistrySearchSource:
         context.embedder,
         context.verifier,
         words=context.words,
+        further=context.further_embedders,
         get_asset=context.get_asset,
         options=SearchOptions(
             max_distance_bits=context.similar_max_distance_bits,

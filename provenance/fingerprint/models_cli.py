@@ -120,7 +120,8 @@ def _describe(settings: "Settings", name: str) -> dict[str, Any]:
     pullable = find_for_embedder(name)
     row: dict[str, Any] = {
         "embedder": name,
-        "configured": name == settings.fingerprint.embedder,
+        "configured": name
+        in (settings.fingerprint.embedder, *settings.fingerprint.further_embedders),
         "kind": pullable.kind if pullable else None,
         "space_id": None,
         "pull": pullable.name if pullable else None,

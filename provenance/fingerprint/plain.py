@@ -14,9 +14,16 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from provenance.interfaces import Embedder
     from provenance.types import RasterImage
 
-__all__ = ["MIN_SIDE_PX", "encode_all_but_plain", "is_too_plain", "to_embedding"]
+__all__ = [
+    "MIN_SIDE_PX",
+    "encode_all_but_plain",
+    "encode_further",
+    "is_too_plain",
+    "to_embedding",
+]
 
 MIN_SIDE_PX = 16
 """Below it a picture is an icon's corner: all embedders blow it up, and see the same blur."""
@@ -69,3 +76,9 @@ def encode_all_but_plain(
         for place, row in zip(chosen, rows, strict=True):
             answers[place] = to_embedding(space_id, row)
     return answers
+
+
+def encode_further(embedders: Iterable[Embedder], image: RasterImage) -> tuple[Embedding, ...]:
+    """A picture's vectors in several spaces, without those of embedders that abstain."""
+    answers = (embedder.encode(image) for embedder in embedders)
+    return tuple(answer for answer in answers if answer is not None)

@@ -145,6 +145,19 @@ def _read_cosine(likeness: Likeness) -> tuple[bool, bool, bool]:
     return strong, likely, cosine >= space.similar_min_cosine
 
 
+def cosine_standing(likeness: Likeness) -> tuple[int, float]:
+    """How much a cosine says, comparable between spaces; higher says more.
+
+    First how many of its space's bounds it reaches; then how far above the lowest of them it lies,
+    as a share of what is left to 1. Without a cosine: less than any.
+    """
+    cosine, space = likeness.cosine, likeness.space
+    if cosine is None or space is None:
+        return -1, 0.0
+    room = max(1.0 - space.similar_min_cosine, 1e-6)
+    return sum(_read_cosine(likeness)), (cosine - space.similar_min_cosine) / room
+
+
 @dataclass(frozen=True, slots=True)
 class HashMatch:
     """Outcome of a comparison with one record.

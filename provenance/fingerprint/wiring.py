@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from provenance.fingerprint.words.making import WordMaker
     from provenance.interfaces import Embedder, Hasher
 
-__all__ = ["build_embedder", "build_hasher", "build_words", "pulled_folder"]
+__all__ = [
+    "build_embedder",
+    "build_embedders",
+    "build_hasher",
+    "build_words",
+    "pulled_folder",
+]
 
 
 def build_hasher(settings: Settings) -> Hasher:
@@ -58,6 +64,35 @@ def build_embedder(settings: Settings, name: str | None = None) -> Embedder | No
         folder = pulled_folder(settings, chosen)
     embedder: Embedder = loader(folder=folder)
     return embedder
+
+
+def build_embedders(settings: Settings) -> tuple[Embedder, ...]:
+    """The configured embedder and those beside it, each of a space of its own; none without one.
+
+    Raises:
+        ConfigError: There are some beside it, but not it; or two are of one space.
+        BackendUnavailableError: As for `build_embedder`.
+        UnknownBackendError: As for `build_embedder`.
+    """
+    options = settings.fingerprint
+    first = build_embedder(settings)
+    if first is None:
+        if options.further_embedders:
+            raise ConfigError(
+                "fingerprint.further_embedders: set fingerprint.embedder first; its vector is the "
+                "one that the log covers"
+            )
+        return ()
+    found: dict[str, Embedder] = {first.space_id: first}
+    for name in dict.fromkeys(options.further_embedders):
+        embedder = None if name == options.embedder else build_embedder(settings, name)
+        if embedder is None or embedder.space_id in found:
+            raise ConfigError(
+                f"fingerprint.further_embedders: {name!r} is named already, or works in the same "
+                "space as another one; leave it out"
+            )
+        found[embedder.space_id] = embedder
+    return tuple(found.values())
 
 
 def build_words(settings: Settings) -> WordMaker | None:

@@ -735,6 +735,20 @@ class RecordStoreTests:
         self.commit_new(store, embedding=build_embedding(1, space_id="space/2"))
         assert list(store.nearest_embeddings(build_embedding(1), min_cosine=-1, limit=5)) == []
 
+    def test_further_embeddings_are_found_in_their_spaces_and_not_under_the_log(
+        self, store: RecordStore
+    ) -> None:
+        record = build_record(store.reserve().record_id, embedding=build_embedding(1))
+        further = (build_embedding(0, 1, space_id="space/2"), build_embedding(1, space_id="3"))
+        prints = replace(record.fingerprints, further=further)
+        store.commit(replace(record, fingerprints=prints))
+        for one in (build_embedding(1), *further):
+            found = store.nearest_embeddings(one, min_cosine=0.99, limit=5)
+            assert [near.record_id for near in found] == [record.record_id]
+        assert_same_record(store.get(record.record_id), record)
+        away = store.nearest_embeddings(build_embedding(0, 1), min_cosine=0.5, limit=5)
+        assert list(away) == []
+
     def test_nearest_embeddings_sees_records_that_came_after_an_earlier_search(
         self, store: RecordStore
     ) -> None:

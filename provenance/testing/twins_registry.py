@@ -248,6 +248,8 @@ class MemoryRecordStore:
         for record_id, record in self.records.items():
             if record.fingerprints.embedding is not None:
                 yield record_id, record.fingerprints.embedding
+            for value in record.fingerprints.further:
+                yield record_id, value
 
     def _keypoint_words(self) -> Iterator[tuple[RecordId, KeypointWords]]:
         for record_id, record in self.records.items():

@@ -200,12 +200,23 @@ class Fingerprints:
         thumbnail: A small grey picture (`provenance.fingerprint.verification`), kept beside the
             record, under no log; None where none is kept, and in records that were read back.
         keypoint_words: Of the thumbnail, kept and left out as it is.
+        further: Embeddings in other spaces, kept beside the record as those of a later re-embedding
+            are, under no log; left out of records that were read back.
     """
 
     perceptual_hash: PerceptualHash | None
     embedding: Embedding | None = None
     thumbnail: bytes | None = field(default=None, repr=False)
     keypoint_words: KeypointWords | None = field(default=None, repr=False)
+    further: tuple[Embedding, ...] = ()
+
+    def __post_init__(self) -> None:
+        own = () if self.embedding is None else (self.embedding,)
+        spaces = [one.space_id for one in (*own, *self.further)]
+        require(
+            len(set(spaces)) == len(spaces),
+            f"two embeddings of one picture are of one space: {', '.join(spaces)}",
+        )
 
 
 @dataclass(frozen=True, slots=True)

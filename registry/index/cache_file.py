@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,11 +29,21 @@ from registry.index.sign_codes import BLOCK_ROWS, CODE_VERSION, CodeBlock, code_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["CacheHeader", "cache_path", "read_cache", "write_cache"]
+__all__ = [
+    "CacheHeader",
+    "cache_path",
+    "forget_file",
+    "read_cache",
+    "remove_leftovers",
+    "write_cache",
+]
 
 MAGIC = "countermark sign codes"
 FORMAT = 1
 MAX_HEADER_BYTES = 4096
+LEFTOVER_AGE_S = 3600.0
+"""A file of ten million codes is written in seconds; one this old is of a process that was killed.
+Were it not, its writer would go on without a file."""
 INT = np.dtype("<i8")
 WORD = np.dtype("<u8")
 
@@ -91,6 +102,31 @@ def write_cache(path: Path, header: CacheHeader, blocks: Sequence[CodeBlock]) ->
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def forget_file(folder: Path, space_id: str) -> None:
+    """Deletes the file of a space, whose rows are about to change, if it can be deleted.
+
+    One that stays is not used either: its generation is no longer that of the rows.
+    """
+    with suppress(OSError):
+        cache_path(folder, space_id).unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, *, now: float) -> int:
+    """Deletes files that a process was killed over while it wrote them; answers how many.
+
+    Args:
+        folder: Of the files.
+        now: Seconds since 1970.
+    """
+    removed = 0
+    for path in folder.glob(".*.codes.*"):
+        with suppress(OSError):
+            if now - path.stat().st_mtime > LEFTOVER_AGE_S:
+                path.unlink()
+                removed += 1
+    return removed
 
 
 def read_cache(path: Path, space_id: str) -> tuple[CacheHeader, tuple[CodeBlock, ...]] | None:

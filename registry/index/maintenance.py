@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,11 +10,13 @@ from sqlalchemy import case, func, select
 
 from provenance.errors import RegistryError
 from registry.engine import reading, snapshot, translated_errors, writer
-from registry.index.cache_file import cache_path, read_cache
+from registry.index.cache_file import cache_path, read_cache, remove_leftovers
 from registry.index.generations import count_up, leaf_hash_at, read_generation
 from registry.index.hash_chunks import chunk_keys, count_missing, rebuild, remove_chunks
 from registry.index.pgvector import forget_vector
+from registry.index.pgvector_check import check_tables, rebuild_tables
 from registry.index.sign_codes import encode
+from registry.index.state import REBUILD, IndexState
 from registry.index.vectors import SqlVectorIndex, read_vectors
 from registry.index.words import CORNER_BYTES
 from registry.log_rows import lock_log
@@ -45,33 +47,22 @@ __all__ = [
 SAMPLE_ROWS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class IndexState:
-    """How an index stands to its rows.
-
-    Attributes:
-        name: ``hash_chunks``, or the space id.
-        rows: Fingerprints it is about.
-        indexed: How many of them it holds; the rest is taken in by the next search.
-        problem: What is wrong; empty when nothing is. Only chunks can answer wrongly: a file that
-            does not fit is never used.
-    """
-
-    name: str
-    rows: int
-    indexed: int
-    problem: str = ""
-
-
 def check_indexes(
-    engine: Engine, folder: Path | None, *, sample: int = SAMPLE_ROWS
+    engine: Engine,
+    folder: Path | None,
+    *,
+    sample: int = SAMPLE_ROWS,
+    whole_tables: bool = False,
 ) -> tuple[IndexState, ...]:
     """Compares numbers, and a sample of the contents; reads only.
+
+    Tables of pgvector are looked at where there are some.
 
     Args:
         engine: Of a registry at the newest migration.
         folder: Of the files of codes; None leaves them out.
         sample: How many rows of each index are compared.
+        whole_tables: Compare every row of pgvector's tables.
 
     Raises:
         RegistryUnavailableError: The database cannot be reached.
@@ -81,11 +72,14 @@ def check_indexes(
         if folder is not None:
             spaces = [*_spaces(session), *_emptied(session, folder)]
             states += [_check_file(session, folder, space, sample) for space in spaces]
+        states += check_tables(session, sample=None if whole_tables else sample)
     return tuple(states)
 
 
 def rebuild_indexes(engine: Engine, folder: Path | None) -> tuple[IndexState, ...]:
-    """Makes the chunks and all files of codes again; answers what they hold then.
+    """Makes the chunks, all files of codes and the tables of pgvector again.
+
+    Answers what they hold then. Tables are made only of spaces that had some.
 
     Raises:
         RegistryUnavailableError: The database cannot be reached or written.
@@ -101,19 +95,21 @@ def rebuild_indexes(engine: Engine, folder: Path | None) -> tuple[IndexState, ..
             spaces = list(_spaces(session))
         for space in spaces:
             SqlVectorIndex(engine, space, folder=folder).rebuild()
+    rebuild_tables(engine)
     return check_indexes(engine, folder)
 
 
 def remove_stale_files(engine: Engine, folder: Path) -> int:
     """Deletes files of codes that are no longer of the rows; answers how many.
 
-    None of them would be used, but they may hold codes of what was erased.
+    None of them would be used, but they may hold codes of what was erased. Files that a killed
+    process left half-written go too, once they are an hour old.
 
     Raises:
         RegistryUnavailableError: The database cannot be reached.
         RegistryError: A file cannot be deleted; says what to do.
     """
-    removed = 0
+    removed = remove_leftovers(folder, now=time.time())
     with reading(engine) as session:
         for space_id in [*_spaces(session), *_emptied(session, folder)]:
             path = cache_path(folder, space_id)
@@ -189,10 +185,9 @@ def _emptied(session: Session, folder: Path) -> Iterator[str]:
 def _check_chunks(session: Session, sample: int) -> IndexState:
     rows = session.scalar(select(func.count()).select_from(PerceptualHashRow)) or 0
     missing = count_missing(session)
-    remedy = "run: countermark registry index --rebuild"
     if missing:
         word = "missing" if missing > 0 else "too many"
-        problem = f"{abs(missing)} rows of hash_chunks are {word}; {remedy}"
+        problem = f"{abs(missing)} rows of hash_chunks are {word}; {REBUILD}"
         return IndexState("hash_chunks", rows, rows - missing // 16, problem)
     row = PerceptualHashRow
     some = session.execute(
@@ -206,7 +201,7 @@ def _check_chunks(session: Session, sample: int) -> IndexState:
             .where(HashChunkRow.key.in_(keys), HashChunkRow.log_index == log_index)
         )
         if found != len(keys):
-            problem = f"hash_chunks do not hold the hash of record {record_id}; {remedy}"
+            problem = f"hash_chunks do not hold the hash of record {record_id}; {REBUILD}"
             return IndexState("hash_chunks", rows, rows, problem)
     return IndexState("hash_chunks", rows, rows)
 
@@ -235,7 +230,7 @@ def _check_file(session: Session, folder: Path, space_id: str, sample: int) -> I
     if not path.exists():
         return IndexState(space_id, rows, 0)
     found = read_cache(path, space_id)
-    unused = "it is not used, and written again later; or run: countermark registry index --rebuild"
+    unused = f"it is not used, and written again later; or {REBUILD}"
     if found is None:
         return IndexState(
             space_id, rows, 0, f"index file {path} is damaged or of another version; {unused}"

@@ -36,7 +36,17 @@ if TYPE_CHECKING:
 
     from provenance.types import Embedding, Float32Array
 
-__all__ = ["PgVectorIndex", "forget_vector"]
+__all__ = [
+    "BATCH_ROWS",
+    "SCHEMA",
+    "Held",
+    "PgVectorIndex",
+    "forget_vector",
+    "is_valid",
+    "read_held",
+    "stored_forms",
+    "tables_of_space",
+]
 
 SCHEMA = "countermark_index"
 MAX_DIM = 16_000
@@ -48,7 +58,7 @@ COPY_END = b"\xff\xff"
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class Held:
     """What the tables of a space hold."""
 
     dim: int
@@ -82,6 +92,7 @@ class PgVectorIndex:
         self._candidates = candidates
         # Part of the tables' names, so nothing that anybody chose comes into SQL as text.
         self._suffix = _suffix_of(space_id)
+        self._codes, self._vectors = tables_of_space(space_id)
         self._lock = threading.Lock()
         self._is_set_up = False
 
@@ -141,34 +152,26 @@ class PgVectorIndex:
             self._lock_filling(session)
             self._forget(session)
             self._fill(session)
-            held = self._held(session)
+            held = read_held(session, self._space_id)
             if held is None:
                 return 0
             return session.scalar(text(f"SELECT count(*) FROM {self._codes}")) or 0  # noqa: S608
 
-    @property
-    def _codes(self) -> str:
-        return f"{SCHEMA}.codes_{self._suffix}"
-
-    @property
-    def _vectors(self) -> str:
-        return f"{SCHEMA}.vectors_{self._suffix}"
-
     # -- keeping up ----------------------------------------------------------------------------
 
-    def _catch_up(self) -> _Held | None:
+    def _catch_up(self) -> Held | None:
         self._set_up()
         with reading(self._engine) as session:
-            held = self._held(session)
+            held = read_held(session, self._space_id)
             if self._is_current(session, held):
                 return held
         with writing(self._engine) as session:
             self._lock_filling(session)
-            held = self._held(session)
-            if held is not None and not self._is_valid(session, held):
+            held = read_held(session, self._space_id)
+            if held is not None and not is_valid(session, self._space_id, held):
                 self._forget(session)
             self._fill(session)
-            return self._held(session)
+            return read_held(session, self._space_id)
 
     def _set_up(self) -> None:
         with self._lock:
@@ -200,28 +203,13 @@ class PgVectorIndex:
         key = f"{SCHEMA} {self._suffix}"
         session.execute(text("SELECT pg_advisory_xact_lock(hashtext(:key))"), {"key": key})
 
-    def _held(self, session: Session) -> _Held | None:
-        row = session.execute(
-            text(
-                "SELECT dim, generation, last_log_index, leaf_hash "  # noqa: S608
-                f"FROM {SCHEMA}.spaces WHERE space_id = :space_id"
-            ),
-            {"space_id": self._space_id},
-        ).first()
-        return None if row is None else _Held(row[0], row[1], row[2], bytes(row[3]))
-
-    def _is_current(self, session: Session, held: _Held | None) -> bool:
+    def _is_current(self, session: Session, held: Held | None) -> bool:
         last = session.scalar(
             select(func.max(EmbeddingRow.log_index)).where(EmbeddingRow.space_id == self._space_id)
         )
         if held is None or last is None:
             return held is None and last is None
-        return last <= held.last_log_index and self._is_valid(session, held)
-
-    def _is_valid(self, session: Session, held: _Held) -> bool:
-        return held.generation == read_generation(
-            session, self._space_id
-        ) and held.leaf_hash == leaf_hash_at(session, held.last_log_index)
+        return last <= held.last_log_index and is_valid(session, self._space_id, held)
 
     def _forget(self, session: Session) -> None:
         session.execute(text(f"DROP TABLE IF EXISTS {self._codes}, {self._vectors}"))
@@ -232,7 +220,7 @@ class PgVectorIndex:
 
     def _fill(self, session: Session) -> None:
         """Adds the rows that the tables do not hold yet, in the caller's transaction."""
-        held = self._held(session)
+        held = read_held(session, self._space_id)
         row = EmbeddingRow
         generation = read_generation(session, self._space_id)
         last, dim = (held.last_log_index, held.dim) if held else (-1, 0)
@@ -288,14 +276,9 @@ class PgVectorIndex:
         )
 
     def _copy(self, session: Session, indexes: np.ndarray[Any, Any], vectors: Float32Array) -> None:
-        codes = _code_bytes(vectors)
-        half = vectors.astype(">f2")
         raw: Any = session.connection().connection.driver_connection
-        for table, head, body in (
-            # bit: its length in bits; halfvec: number of components, and nothing.
-            (self._codes, np.array([codes.shape[1] * 8], ">i4"), codes),
-            (self._vectors, np.array([half.shape[1], 0], ">i2"), half),
-        ):
+        tables = (self._codes, self._vectors)
+        for table, (head, body) in zip(tables, stored_forms(vectors), strict=True):
             with raw.cursor().copy(f"COPY {table} FROM STDIN (FORMAT BINARY)") as copy:
                 copy.write(COPY_HEADER + _binary_rows(indexes, head, body) + COPY_END)
 
@@ -307,13 +290,50 @@ def forget_vector(session: Session, space_id: str, log_index: int) -> None:
     """
     if session.get_bind().dialect.name != "postgresql":
         return
-    for kind in ("codes", "vectors"):
-        table = f"{SCHEMA}.{kind}_{_suffix_of(space_id)}"
+    for table in tables_of_space(space_id):
         if session.scalar(text("SELECT to_regclass(:name)"), {"name": table}) is not None:
             session.execute(
                 text(f"DELETE FROM {table} WHERE log_index = :log_index"),  # noqa: S608
                 {"log_index": log_index},
             )
+
+
+def tables_of_space(space_id: str) -> tuple[str, str]:
+    """Names of the tables of codes and of vectors, with the schema's."""
+    suffix = _suffix_of(space_id)
+    return f"{SCHEMA}.codes_{suffix}", f"{SCHEMA}.vectors_{suffix}"
+
+
+def read_held(session: Session, space_id: str) -> Held | None:
+    """What the tables of a space say that they hold; None where there are none."""
+    row = session.execute(
+        text(
+            "SELECT dim, generation, last_log_index, leaf_hash "  # noqa: S608
+            f"FROM {SCHEMA}.spaces WHERE space_id = :space_id"
+        ),
+        {"space_id": space_id},
+    ).first()
+    return None if row is None else Held(row[0], row[1], row[2], bytes(row[3]))
+
+
+def is_valid(session: Session, space_id: str, held: Held) -> bool:
+    """Whether the tables are of these rows, though rows may have come since."""
+    return held.generation == read_generation(session, space_id) and held.leaf_hash == leaf_hash_at(
+        session, held.last_log_index
+    )
+
+
+def stored_forms(
+    vectors: Float32Array,
+) -> tuple[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], ...]:
+    """Codes, then vectors, as PostgreSQL takes and sends them: how each begins, and (N, M)."""
+    codes = _code_bytes(vectors)
+    half = vectors.astype(">f2")
+    return (
+        # bit: its length in bits; halfvec: number of components, and nothing.
+        (np.array([codes.shape[1] * 8], ">i4"), codes),
+        (np.array([half.shape[1], 0], ">i2"), half),
+    )
 
 
 def _suffix_of(space_id: str) -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from detector.evidence import (
-    embedding,
     manifest,
     metadata,
     registry,
@@ -85,12 +84,6 @@ class TestRegistrySearchSource(EvidenceSourceTests):
     @pytest.fixture
     def source(self, context: SourceContext) -> EvidenceSource:
         return registry_search.build_source(context)
-
-
-class TestEmbeddingSource(EvidenceSourceTests):
-    @pytest.fixture
-    def source(self, context: SourceContext) -> EvidenceSource:
-        return embedding.build_source(context)
 
 
 class TestKnownMarkSource(EvidenceSourceTests):

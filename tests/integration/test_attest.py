@@ -603,5 +603,5 @@ def test_what_is_wrong_is_named_and_nothing_is_written(
 
 
 def test_source_failures_of_others_do_not_stop_an_attestation() -> None:
-    assert find_blind_spot([SourceFailure("embedding", "slow")]) is None
+    assert find_blind_spot([SourceFailure("visible_text", "slow")]) is None
     assert find_blind_spot([SourceFailure("registry", "down.")]) == "registry: down."

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 from tiny_clip import write_folder
 
-from detector.wiring import build_detector
+from detector.evidence.registry_search import RegistrySearchSource
+from detector.policy import STANDARD, decide
 from generator.wiring import build_generator
-from provenance.config import load_settings
-from provenance.imaging import decode_image, encode_image
+from provenance.config import Settings, load_settings
+from provenance.fingerprint.wiring import build_embedder
+from provenance.imaging import decode_image, encode_image, open_candidate
 from provenance.types import (
+    Finding,
     GenerationRequest,
     MatchBasis,
     MatchTier,
@@ -22,22 +25,35 @@ from provenance.types import (
     RasterImage,
     RegistryEvidence,
 )
+from registry.likeness import SearchOptions
 
-# A codec whose mark a resize takes away, no source that looks at hashes (with some marks the copy's
-# is the very same), no search by geometry: the answer must rest on the embedding alone.
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provenance.interfaces import RecordStore
+    from provenance.types import Evidence
+
 CONFIG = """
-[watermark]
-codec = "dwtDctSvd"
-read_codecs = ["dwtDctSvd"]
 [generator]
 pipeline = "drawn_backend:load_pipeline"
 [fingerprint]
 embedder = "open_clip"
 embedder_folder = "{folder}"
-[detector]
-sources = ["c2pa", "watermark", "embedding"]
-similar_min_cosine = 0.9
 """
+
+
+def look(settings: Settings, store: RecordStore, copy: bytes) -> list[Evidence]:
+    """What the search says without hashes (with some marks a copy's is the very same) and without
+    comparing point by point: it must rest on the embedding alone."""
+    embedder = build_embedder(settings)
+    source = RegistrySearchSource(
+        lambda: store,
+        lambda: None,
+        lambda: embedder,
+        lambda: None,
+        options=SearchOptions(min_cosine=0.9),
+    )
+    return list(source.collect(open_candidate(copy, name="copy")))
 
 
 def test_a_shrunken_copy_is_similar_by_embedding_and_still_unknown(tmp_path: Path) -> None:
@@ -54,12 +70,10 @@ def test_a_shrunken_copy_is_similar_by_embedding_and_still_unknown(tmp_path: Pat
 
     small = Image.fromarray(decode_image(delivery.asset.image.data).pixels).resize((300, 300))
     copy = encode_image(RasterImage(np.asarray(small)), MediaType.PNG)
-    verdict = build_detector(settings).verify(copy.data, name="copy")
-    assert verdict.origin is Origin.UNKNOWN
+    evidence = look(settings, generator.store, copy.data)
+    assert decide(evidence, STANDARD, {}).origin is Origin.UNKNOWN
     found = [
-        e
-        for e in verdict.evidence
-        if isinstance(e, RegistryEvidence) and e.basis is MatchBasis.EMBEDDING
+        e for e in evidence if isinstance(e, RegistryEvidence) and e.basis is MatchBasis.EMBEDDING
     ]
     assert [(e.tier, e.record_id) for e in found] == [
         (MatchTier.SIMILAR, delivery.record.record_id)
@@ -80,6 +94,4 @@ def test_vectors_of_another_space_are_never_compared(tmp_path: Path) -> None:
     )
     small = Image.fromarray(decode_image(delivery.asset.image.data).pixels).resize((300, 300))
     copy = encode_image(RasterImage(np.asarray(small)), MediaType.PNG)
-    verdict = build_detector(other).verify(copy.data, name="copy")
-    bases = {e.basis for e in verdict.evidence if isinstance(e, RegistryEvidence)}
-    assert MatchBasis.EMBEDDING not in bases
+    assert [e.finding for e in look(other, generator.store, copy.data)] == [Finding.UNREADABLE]

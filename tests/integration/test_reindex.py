@@ -23,6 +23,9 @@ from provenance.types import Embedding, EmbeddingSpace, MediaType, SpaceKind
 from registry import migrate
 from registry.cli import app
 from registry.engine import reading
+from registry.events import EventLog
+from registry.index.cache_file import cache_path
+from registry.index.maintenance import check_indexes, rebuild_indexes, remove_stale_files
 from registry.reindex import list_spaces, reindex
 from registry.tables import EmbeddingRow
 from registry.wiring import open_asset_store, open_registry
@@ -164,8 +167,8 @@ def test_a_store_that_has_searched_before_finds_what_was_embedded_since(settings
     assert found[0].record_id == ids[1]
 
 
-def test_a_run_that_is_killed_loses_nothing(settings, store):
-    register(settings, store, 60)
+def reindex_and_kill(settings, store, *, after):
+    """Runs the command in a process of its own and kills it when more than `after` rows stand."""
     words = [sys.executable, "-m", "typer", "registry.cli", "run", "reindex"]
     environment = {
         **os.environ,
@@ -177,13 +180,18 @@ def test_a_run_that_is_killed_loses_nothing(settings, store):
     )
     try:
         deadline = time.monotonic() + 60
-        while dict(list_spaces(store.engine)).get("mean/1", 0) == 0:
+        while dict(list_spaces(store.engine)).get("mean/1", 0) <= after:
             assert time.monotonic() < deadline
             assert running.poll() is None
             time.sleep(0.02)
     finally:
         running.send_signal(signal.SIGKILL)
         running.wait()
+
+
+def test_a_run_that_is_killed_loses_nothing(settings, store):
+    register(settings, store, 60)
+    reindex_and_kill(settings, store, after=0)
     kept = dict(list_spaces(store.engine))["mean/1"]
     assert 0 < kept < 60
     report = run(settings, store, MeanEmbedder())
@@ -193,6 +201,41 @@ def test_a_run_that_is_killed_loses_nothing(settings, store):
             select(EmbeddingRow.record_id).where(EmbeddingRow.space_id == "mean/1")
         ).all()
     assert len(rows) == len(set(rows)) == 60
+
+
+def test_a_run_that_is_killed_leaves_no_file_of_codes_that_does_not_fit(settings, store):
+    register(settings, store, 4)
+    run(settings, store, MeanEmbedder())
+    rebuild_indexes(store.engine, settings.index_folder)
+    file = cache_path(settings.index_folder, "mean/1")
+    assert file.exists()
+    register(settings, store, 60, first=4)
+    reindex_and_kill(settings, store, after=4)
+    assert 4 < dict(list_spaces(store.engine))["mean/1"] < 64
+    assert not file.exists()
+    states = check_indexes(store.engine, settings.index_folder)
+    assert [one.problem for one in states if one.name == "mean/1"] == [""]
+
+
+def test_what_a_killed_process_left_half_written_goes_when_it_is_old(settings, store):
+    register(settings, store, 1)
+    rebuild_indexes(store.engine, settings.index_folder)
+    (whole,) = settings.index_folder.iterdir()
+    old, new = (whole.with_name(f".{whole.name}.{name}") for name in ("old", "new"))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    assert remove_stale_files(store.engine, settings.index_folder) == 1
+    assert set(settings.index_folder.iterdir()) == {whole, new}
+
+
+def test_pruning_clears_up_files_of_codes_that_do_not_fit(settings, store):
+    (gone, _) = register(settings, store, 2)
+    rebuild_indexes(store.engine, settings.index_folder)
+    EventLog(store.engine).erase(gone, "on request")  # and killed before the file could go
+    assert any(one.problem for one in check_indexes(store.engine, settings.index_folder))
+    assert CliRunner().invoke(app, ["prune"]).exit_code == 0
+    assert list(settings.index_folder.iterdir()) == []
 
 
 def test_the_command_names_spaces_and_what_is_missing(settings, store):

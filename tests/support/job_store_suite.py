@@ -230,6 +230,20 @@ class JobStoreTests:
         assert jobs.beat(running.id, 3, owner="one", lease_expires_at=clock.now + SOON) is True
         assert jobs.get(running.id).steps_done == 3
 
+    def test_a_job_that_ends_keeps_the_steps_since_its_last_heartbeat(
+        self, jobs: JobStore, clock: Clock
+    ) -> None:
+        job = jobs.add(a_job(), max_queue=9)
+        self.claim(jobs, clock, job.id)
+        jobs.beat(job.id, 1, owner="one", lease_expires_at=clock.now + SOON)
+        assert jobs.finish(job.id, JobState.CANCELLED, None, owner="one", steps_done=2)
+        assert jobs.get(job.id).steps_done == 2
+        other = jobs.add(a_job(), max_queue=9)
+        self.claim(jobs, clock, other.id)
+        jobs.beat(other.id, 2, owner="one", lease_expires_at=clock.now + SOON)
+        assert jobs.finish(other.id, JobState.FAILED, None, owner="one", steps_done=1)
+        assert jobs.get(other.id).steps_done == 2
+
     def test_a_job_that_is_given_back_unharmed_has_lost_no_attempt(
         self, jobs: JobStore, clock: Clock
     ) -> None:

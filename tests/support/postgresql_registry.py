@@ -53,6 +53,7 @@ class PostgresqlRegistries:
             )
             if not migrate.is_at_head(self._server.url(name)):
                 return False
+            connection.execute("DROP SCHEMA IF EXISTS countermark_index CASCADE")  # pgvector's
             with connection.transaction():
                 for table in reversed(Base.metadata.sorted_tables):
                     connection.execute(f"DELETE FROM {table.name}")

@@ -5,28 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pytest
-
-from detector.evidence.embedding import EmbeddingSource
 from detector.evidence.metadata import MetadataSource
 from detector.evidence.registry import RegistrySource
 from detector.evidence.watermark import WatermarkSource
 from provenance.imaging import encode_image, open_candidate
 from provenance.testing.pictures import flat_picture
-from provenance.testing.twins_marks import MeanHasher, ThumbnailEmbedder
+from provenance.testing.twins_marks import MeanHasher
 from provenance.testing.twins_registry import MemoryRecordStore
 from provenance.types import Finding, MediaType
 
 if TYPE_CHECKING:
     from provenance.interfaces import EvidenceSource
     from provenance.types import Candidate
-
-
-class AbstainingEmbedder(ThumbnailEmbedder):
-    """As one whose model has nothing to look at."""
-
-    def encode(self, image: object) -> None:
-        return None
 
 
 def plain() -> Candidate:
@@ -44,24 +34,19 @@ def undecodable() -> Candidate:
     return broken
 
 
-def sources() -> dict[str, EvidenceSource]:
+def source() -> EvidenceSource:
     store = MemoryRecordStore()
-    return {
-        "registry": RegistrySource(lambda: store, MeanHasher, max_distance_bits=31),
-        "embedding": EmbeddingSource(lambda: store, AbstainingEmbedder, min_cosine=0.9),
-    }
+    return RegistrySource(lambda: store, MeanHasher, max_distance_bits=31)
 
 
-@pytest.mark.parametrize("name", sorted(sources()))
-def test_a_plain_picture_is_not_compared_and_that_is_said(name: str) -> None:
-    (answer,) = sources()[name].collect(plain())
+def test_a_plain_picture_is_not_compared_and_that_is_said() -> None:
+    (answer,) = source().collect(plain())
     assert answer.finding is Finding.UNREADABLE
     assert "too plain or too small" in answer.reason
 
 
-@pytest.mark.parametrize("name", sorted(sources()))
-def test_pixels_that_do_not_decode_are_not_compared_and_that_is_said(name: str) -> None:
-    (answer,) = sources()[name].collect(undecodable())
+def test_pixels_that_do_not_decode_are_not_compared_and_that_is_said() -> None:
+    (answer,) = source().collect(undecodable())
     assert answer.finding is Finding.UNREADABLE
     assert "not decode" in answer.reason
 

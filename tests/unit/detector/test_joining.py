@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from detector.evidence.embedding import EmbeddingSource
 from detector.evidence.registry import RegistrySource, describe_match
+from detector.evidence.registry_search import RegistrySearchSource
 from detector.joining import RegistryJoin
 from detector.policy import STANDARD, decide
 from provenance.fingerprint.similarity import Likeness
@@ -40,6 +40,7 @@ from provenance.types import (
 from registry.likeness import RecordMatch
 
 if TYPE_CHECKING:
+    from provenance.interfaces import Embedder
     from provenance.types import Candidate, Evidence, RasterImage
 
 HASHER = MeanHasher()
@@ -185,9 +186,20 @@ def test_an_unknown_picture_is_absent_and_no_registry_unreadable(store: MemoryRe
     assert answer.finding is Finding.UNREADABLE
 
 
+class SubjectEmbedder(ThumbnailEmbedder):
+    """As one of a semantic space: it does not say what nearness means in it."""
+
+    space = None  # type: ignore[assignment]
+
+
+def by_embedding(store: MemoryRecordStore, embedder: Embedder | None) -> RegistrySearchSource:
+    """The search without hashes, and without comparing point by point."""
+    return RegistrySearchSource(lambda: store, lambda: None, lambda: embedder, lambda: None)
+
+
 def test_embedding_neighbours_are_similar_only(store: MemoryRecordStore) -> None:
     record_id = register(store, candidate_of(PICTURE))
-    near = EmbeddingSource(lambda: store, lambda: EMBEDDER, min_cosine=0.9)
+    near = by_embedding(store, SubjectEmbedder())
     evidence = near.collect(candidate_of(PICTURE, MediaType.JPEG))
     (hit,) = registry_hits(list(evidence))
     assert (hit.tier, hit.basis, hit.record_id) == (
@@ -196,9 +208,8 @@ def test_embedding_neighbours_are_similar_only(store: MemoryRecordStore) -> None
         record_id,
     )
     assert decide(evidence, STANDARD, {}).origin is Origin.UNKNOWN
-    assert not EmbeddingSource(lambda: store, lambda: None, min_cosine=0.9).collect(
-        candidate_of(PICTURE)
-    )
+    (answer,) = by_embedding(store, None).collect(candidate_of(PICTURE))
+    assert answer.finding is Finding.UNREADABLE
 
 
 def test_mark_and_agreeing_picture_are_registered(store: MemoryRecordStore) -> None:

@@ -11,10 +11,16 @@ import pytest
 from PIL import Image
 
 from generator.a1111_api import SAMPLERS, SCHEDULERS
-from generator.a1111_schemas import ImageBody, TextBody, read_body, to_requests
+from generator.a1111_schemas import (
+    ImageBody,
+    TextBody,
+    in_its_words,
+    read_body,
+    to_requests,
+)
 from generator.doorway import Doorway
 from generator.pipelines.schedulers import SCHEDULERS as OURS
-from provenance.errors import InputError
+from provenance.errors import CapacityError, InputError
 from provenance.imaging import ImageLimits
 from provenance.types import RenderDefaults
 
@@ -140,3 +146,40 @@ def test_a_mask_drawn_on_a_clear_ground_is_its_opacity() -> None:
     assert made is not None
     assert made.pixels[0, 0, 0] == 0
     assert made.pixels[0, 600, 0] == 255
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"cfg_scale": 101}, "cfg_scale 101.0 is outside 0..100"),
+        ({"sampler_name": "guidance 9"}, "sampler_name 'guidance 9' is unknown"),
+        ({"sampler_name": "Euler", "scheduler": "beta"}, "sampler_name 'Euler beta' is unknown"),
+        ({"scheduler": "beta"}, "scheduler 'beta' needs a sampler_name"),
+        (
+            {"init_images": [PICTURE], "denoising_strength": 0.01, "steps": 5},
+            "denoising_strength 0.01 of 5 steps leaves no step to run; raise denoising_strength to",
+        ),
+        ({"init_images": [PICTURE], "denoising_strength": 3}, "denoising_strength 3.0 must be"),
+        (
+            {"init_images": [PICTURE], "mask": encoded(Image.new("L", (64, 640), 255))},
+            "has another shape than init_images of 640x320",
+        ),
+        (
+            {"override_settings": {"sd_model_checkpoint": "other"}},
+            "override_settings.sd_model_checkpoint 'other' is not offered",
+        ),
+        ({"prompt": "a <lora:ink:9>"}, "prompt (<lora:NAME:SCALE>): scale 9.0 of ink is outside"),
+        ({"width": 13}, "width 13 must be a multiple"),
+    ],
+)
+def test_what_is_wrong_is_said_by_the_names_that_its_clients_send(
+    fields: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        asked(**fields)
+    assert said in str(caught.value)
+
+
+def test_errors_of_another_kind_keep_their_kind() -> None:
+    with pytest.raises(CapacityError, match="guidance"), in_its_words():
+        raise CapacityError("guidance")

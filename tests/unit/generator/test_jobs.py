@@ -236,6 +236,31 @@ def test_cancelling_a_running_job_ends_it_between_two_steps(deployment: Deployme
     assert deployment.pipeline.seeds == [1]
 
 
+class Turnstile:
+    """A gate that lets so many steps through before it must be opened."""
+
+    def __init__(self, steps: int) -> None:
+        self._free = threading.Semaphore(steps)
+
+    def wait(self, timeout_s: float) -> bool:
+        return self._free.acquire(timeout=timeout_s)
+
+    def set(self) -> None:
+        self._free.release(1000)
+
+
+def test_the_steps_of_a_job_that_is_cancelled_do_not_go_back(deployment: Deployment) -> None:
+    deployment.pipeline.gate = Turnstile(2)  # type: ignore[assignment]
+    service = deployment.start()
+    job = service.submit(seeds(1))
+    until(lambda: service.get(job.id).steps_done == 2)
+    assert service.cancel(job.id).steps_done == 2
+    deployment.pipeline.gate.set()
+    found = ended(service, job)
+    assert found.state is JobState.CANCELLED
+    assert found.steps_done >= 2
+
+
 def test_a_job_that_was_cancelled_when_its_process_was_killed_is_not_rendered(
     deployment: Deployment,
 ) -> None:

@@ -7,6 +7,7 @@ from provenance.fingerprint.similarity import (
     AGREE_MAX_BITS,
     Likeness,
     can_search,
+    cosine_standing,
     hamming_distance,
     judge_likeness,
     match_marked_picture,
@@ -129,3 +130,29 @@ def test_a_semantic_space_adds_nothing_to_a_copy(value, bits):
 def test_a_wider_radius_shows_more_and_calls_none_a_copy():
     assert judge_likeness(near(60), similar_max_bits=60) is MatchTier.SIMILAR
     assert judge_likeness(near(61), similar_max_bits=60) is None
+
+
+def test_cosines_of_two_spaces_are_compared_by_what_they_say_there():
+    ordered = [
+        Likeness(),
+        Likeness(cosine=1.0),
+        cosine(0.30),
+        cosine(0.50, SEMANTIC),
+        cosine(0.34),
+        cosine(0.36),
+        cosine(0.59),
+        cosine(0.95, SEMANTIC),
+        cosine(0.61),
+        cosine(0.90),
+        cosine(0.95),
+    ]
+    standings = [cosine_standing(one) for one in ordered]
+    assert standings[0] == standings[1]
+    assert standings[4:] == sorted(standings[4:])
+    assert max(standings[:5]) < standings[5]
+
+
+@given(st.floats(-1, 1), st.floats(-1, 1))
+def test_in_one_space_a_higher_cosine_never_says_less(one, other):
+    low, high = sorted((one, other))
+    assert cosine_standing(cosine(low)) <= cosine_standing(cosine(high))

@@ -319,6 +319,43 @@ def test_a_copy_space_speaks_in_tiers_and_a_semantic_one_only_of_likeness(
         assert [match.tier for match in found] == ([] if allowed is None else [allowed])
 
 
+def two_spaces(store: MemoryRecordStore) -> tuple[PlantedEmbedder, PlantedEmbedder]:
+    """A semantic space and a copy space, with one record in both."""
+    subject = PlantedEmbedder(SpaceKind.SEMANTIC, space_id="subject/1")
+    copy = PlantedEmbedder(space_id="copy/1")
+    for one in (subject, copy):
+        one.plant(picture(5), 1.0)
+    prints = Fingerprints(
+        None,
+        subject.encode(picture(5)),
+        further=(copy.encode(picture(5)),),  # type: ignore[arg-type]
+    )
+    record = build_record(store.reserve().record_id, created_at=NOW)
+    store.commit(replace(record, fingerprints=prints))
+    return subject, copy
+
+
+@pytest.mark.parametrize("copy_is_further", [True, False])
+def test_every_space_is_asked_and_the_one_that_says_most_decides(
+    store: MemoryRecordStore, copy_is_further: bool
+) -> None:
+    subject, copy = two_spaces(store)
+    subject.plant(picture(6), 0.99)  # higher, and yet no copy
+    copy.plant(picture(6), 0.95)
+    first, second = (subject, copy) if copy_is_further else (copy, subject)
+    (match,) = search(store, embedder=first, further=[second]).search(picture(6))
+    assert match.tier is MatchTier.COPY_STRONG
+    assert (match.likeness.cosine, match.likeness.space) == (pytest.approx(0.95), copy.space)
+
+
+def test_a_record_that_only_the_further_space_knows_is_found(store: MemoryRecordStore) -> None:
+    subject, copy = two_spaces(store)
+    copy.plant(picture(6), 0.95)
+    assert search(store, embedder=subject).search(picture(6)) == ()
+    (match,) = search(store, embedder=subject, further=[copy]).search(picture(6))
+    assert match.tier is MatchTier.COPY_STRONG
+
+
 def test_geometry_that_looked_takes_a_likely_copy_back(store: MemoryRecordStore) -> None:
     embedder = PlantedEmbedder()
     embedder.plant(picture(5), 1.0)

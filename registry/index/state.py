@@ -1,0 +1,27 @@
+"""How an index stands to the rows that it was made from. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["REBUILD", "IndexState"]
+
+REBUILD = "run: countermark registry index --rebuild"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """How an index stands to its rows.
+
+    Attributes:
+        name: ``hash_chunks``, the space id, or ``pgvector`` and the space id.
+        rows: Fingerprints it is about.
+        indexed: How many of them it holds; the rest is taken in by the next search.
+        problem: What is wrong; empty when nothing is. Only chunks and pgvector's tables can answer
+            wrongly: a file that does not fit is never used.
+    """
+
+    name: str
+    rows: int
+    indexed: int
+    problem: str = ""
