@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from provenance.errors import ProvenanceError, RecordNotFoundError, RegistryError
 from provenance.fingerprint.embedders.crops import CROPS, crop_space
 from provenance.fingerprint.similarity import (
+    CLEAR_INLIERS,
     SEARCH_MAX_BITS,
     SEARCH_MIN_COSINE,
     Likeness,
@@ -58,9 +59,6 @@ MAX_SEARCHED_SIDE_PX = 2048
 
 SLOW_CANDIDATES = 3
 """Records that are compared at most where finding keypoints takes a second a picture."""
-
-_CLEAR_INLIERS = 24
-"""Twice what a verified copy needs: then no further candidate is compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,9 +280,9 @@ class LikenessSearch:
                 if is_verified(candidate.likeness):
                     break
             if is_verified(candidate.likeness) and (
-                (candidate.likeness.inliers or 0) >= _CLEAR_INLIERS
+                (candidate.likeness.inliers or 0) >= CLEAR_INLIERS
             ):
-                return
+                return  # so clear that no further candidate need be compared
 
     def _most_compared(self, verifier: GeometryVerifier) -> int:
         """How many records geometry looks at."""

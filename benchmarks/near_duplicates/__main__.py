@@ -42,6 +42,9 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=10_000, help="in the large registry")
     parser.add_argument("--queries", type=int, default=None, help="of each registry, at most")
     parser.add_argument("--registries", nargs="*", choices=REGISTRIES, default=REGISTRIES)
+    parser.add_argument(
+        "--skip", type=int, default=0, help="queries that were seen while thresholds were set"
+    )
     parser.add_argument("--embedder", default="", help="entry point; none by default")
     parser.add_argument("--without-words", action="store_true", help="as before there were any")
     parser.add_argument(
@@ -67,6 +70,7 @@ def main() -> None:
         folder,
         variant=variant,
         further=[one.name for one in arguments.photographs],
+        skipped=arguments.skip,
         library=find_library() or "none",
     )
 
@@ -132,7 +136,8 @@ def _ask_share(name: str, folder: Path, arguments: argparse.Namespace) -> None:
     journals = folder.glob(f"{name}-*.jsonl")
     asked = {json.loads(line)["name"] for one in journals for line in one.read_text().splitlines()}
     queries = list_queries(is_small=name == "small", scenes=arguments.scenes)
-    mine = queries[: arguments.queries][arguments.share :: arguments.processes]
+    chosen = queries[arguments.skip :][: arguments.queries]
+    mine = chosen[arguments.share :: arguments.processes]
     file = _registry_file(folder, name, arguments)
     names = json.loads(file.with_suffix(".names").read_text())
     store = open_store(f"sqlite:///{file}")

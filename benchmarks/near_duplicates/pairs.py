@@ -13,8 +13,8 @@ from provenance.fingerprint.hashes.pdq import PdqHasher
 from provenance.fingerprint.similarity import (
     SEARCH_MAX_BITS,
     SEARCH_MIN_QUALITY,
-    VERIFIED_MIN_AGREEMENT,
-    VERIFIED_MIN_INLIERS,
+    Likeness,
+    is_verified,
 )
 from provenance.fingerprint.verification import load_verifier, make_thumbnail, read_thumbnail
 from provenance.types import RasterImage
@@ -91,10 +91,7 @@ def compare_points(scenes: int, *, most: int) -> dict[str, Any]:
                 verifier.look(first), verifier.prepare_query(_as_raster(second))
             )
             inliers.append(found.inliers or 0)
-            verified += (
-                inliers[-1] >= VERIFIED_MIN_INLIERS
-                and (found.agreement or 0.0) >= VERIFIED_MIN_AGREEMENT
-            )
+            verified += is_verified(Likeness(inliers=found.inliers, agreement=found.agreement))
         answer[name] = {
             "pairs": len(inliers),
             "verified": verified,

@@ -36,16 +36,21 @@ DRAWN = (
 )
 
 
-def write_report(folder: Path, *, variant: str, further: Sequence[str], library: str) -> None:
+def write_report(
+    folder: Path, *, variant: str, further: Sequence[str], skipped: int, library: str
+) -> None:
     """Writes what has been measured so far.
 
     Args:
         folder: Of the journals.
         variant: What was other than by default; part of the pages' names.
         further: Names of the folders of further photographs.
+        skipped: Queries that were left out, since thresholds were set with them in view.
         library: That finds keypoints.
     """
     more = f", those of {', '.join(further)} were not" if further else ""
+    if skipped:
+        more += f"; {skipped} queries that were seen while a threshold was set are left out"
     answer: dict[str, Any] = {
         "machine": describe_machine(),
         "variant": variant or None,
