@@ -66,6 +66,7 @@ class WordIndex:
         self._max_bytes = max_bytes
         self._state = _State()
         self._lock = threading.Lock()
+        self._has_told = False
 
     @property
     def size_bytes(self) -> int:
@@ -102,6 +103,9 @@ class WordIndex:
         return state
 
     def _tell_full(self) -> None:
+        if self._has_told:  # begun anew with each erasure, told once
+            return
+        self._has_told = True
         log.warning(
             "keypoint words of more records than fit into %d MB: the rest is read at each search, "
             "which takes longer",

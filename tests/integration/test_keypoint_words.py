@@ -123,6 +123,8 @@ def test_rows_beyond_the_memory_bound_are_found_and_told_of_once(store, caplog):
                 expected = store.nearest_words([one], limit=3)
                 assert len(expected) == 1
                 assert small.nearest_words([one], limit=3) == expected
+        EventLog(store.engine).erase(record.record_id, "on request")
+        assert small.nearest_words(words[-1:], limit=3) == []
     assert len(caplog.records) == 1
     assert small._word_indexes["words/1"].size_bytes == 0
 
