@@ -20,8 +20,9 @@ class IndexState:
         indexed: How many of them it holds; the rest is taken in by the next search. Of keypoint
             words: thumbnails that have theirs; the rest gets them from ``countermark registry
             reindex --keypoints``.
-        problem: What is wrong; empty when nothing is. Only chunks and pgvector's tables can answer
-            wrongly: a file that does not fit is never used.
+        problem: What is wrong and, after the last semicolon, what to do; empty when nothing is.
+            Only chunks and pgvector's tables can answer wrongly: a file that does not fit is never
+            used, and keypoint words that are cut end the search with an error.
     """
 
     name: str
