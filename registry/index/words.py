@@ -18,7 +18,7 @@ from sqlalchemy import select
 
 from provenance.errors import RegistryError
 from provenance.types import KeypointWords
-from registry.index.generations import leaf_hash_at, read_generation
+from registry.index.generations import is_prefix, leaf_hash_at, read_generation
 from registry.index.word_votes import WordBlock, append_words, best_votes, word_block
 from registry.tables import KeypointWordsRow
 
@@ -114,12 +114,7 @@ class WordIndex:
 
     def _still_valid(self, session: Session, state: _State) -> _State:
         generation = read_generation(session, self._space_id)
-        if state.generation == generation and (
-            state.last_log_index < 0
-            or leaf_hash_at(session, state.last_log_index) == state.leaf_hash
-        ):
-            return state
-        return _State(generation)
+        return state if is_prefix(session, state, generation) else _State(generation)
 
     def _read_after(self, session: Session, log_index: int) -> Iterator[tuple[int, WordBlock]]:
         row = KeypointWordsRow
