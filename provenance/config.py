@@ -397,6 +397,12 @@ class Settings:
         return self.home / "index"
 
     @property
+    def log_heads_folder(self) -> Path | None:
+        """Where signed heads are written; None writes none."""
+        text = self.registry.log_heads_folder
+        return _user_path(text).absolute() if text else None
+
+    @property
     def watermark_key_file(self) -> Path:
         return _path_or(self.watermark.key_file, self.keys_folder / "watermark.key")
 
@@ -546,6 +552,8 @@ def _parse(value: Any, kind: Any, where: str) -> Any:
         return _parse_choice(value, get_args(kind), where)
     if not isinstance(value, str):
         raise ConfigError(f"{where}: {_shown(value)} must be text")
+    if "\0" in value:  # many are names of files, and none may hold it
+        raise ConfigError(f"{where}: {_shown(value)} must not hold a NUL character")
     return value
 
 

@@ -474,6 +474,9 @@ class RecordStore(Protocol):
             queries: The picture's words and those of its mirror image, of one space; the better
                 one counts.
             limit: Most to answer.
+
+        Raises:
+            InputError: The limit is below 1, or the words are of two spaces.
         """
 
     def list_records(

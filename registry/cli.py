@@ -166,8 +166,9 @@ def reindex_command(
 ) -> None:
     """Embed the pictures that are registered into an embedder's space, beside those it has.
 
-    With the setting fingerprint.crop_codes, five parts of each picture too. Goes on where an
-    earlier run stopped. Records whose delivered bytes are not kept are named.
+    With the setting fingerprint.crop_codes, five parts of each picture too. Records whose delivered
+    bytes are not kept are named. With --keypoints: make the words of their corners from the kept
+    thumbnails, by which copies are found without a model. Goes on where an earlier run stopped.
     """
     if keypoints == bool(embedder):
         raise typer.BadParameter("give either --embedder NAME or --keypoints")

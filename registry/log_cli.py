@@ -70,11 +70,12 @@ def key_command(
     """Print the public key that heads are signed with, as PEM."""
     from registry.checkpoint import log_verifier_key
     from registry.log_proofs import public_key_pem
+    from registry.wiring import log_origin
 
     settings, log = _open_both()
     public = next(iter(log.keys.public.values()))
     if verifier:
-        origin = settings.registry.log_origin or log.keys.origin
+        origin = log_origin(settings) or log.keys.origin
         typer.echo(log_verifier_key(origin, public).text())
         return
     typer.echo(public_key_pem(public), nl=False)

@@ -461,6 +461,8 @@ class SqlRecordStore:
         if not queries:
             return []
         space_id = queries[0].space_id
+        if any(query.space_id != space_id for query in queries):
+            raise InputError("words of two spaces are never compared; ask for each by itself")
         index = self._word_indexes.setdefault(
             space_id, WordIndex(space_id, max_bytes=self._max_cached_bytes)
         )

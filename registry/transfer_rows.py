@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Date, LargeBinary, insert
 
 from registry.index.hash_chunks import add_chunks
-from registry.tables import EmbeddingRow, PerceptualHashRow, UtcDateTime
+from registry.index.words import CORNER_BYTES
+from registry.tables import EmbeddingRow, KeypointWordsRow, PerceptualHashRow, UtcDateTime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +34,7 @@ def insert_row(
         places: Places of leaves here, by their exported place.
 
     Raises:
-        ValueError: An embedding has another length than it says.
+        ValueError: An embedding has another length than it says, or keypoint words are cut.
         KeyError: An event speaks of a leaf that did not come before it.
     """
     if "log_index" in values:
@@ -42,6 +43,8 @@ def insert_row(
         values["entry_index"] = places[values["entry_index"]]
     if table.name == EmbeddingRow.__tablename__ and len(values["vector"]) != 4 * values["dim"]:
         raise ValueError("the vector of an embedding has another length than it says")
+    if table.name == KeypointWordsRow.__tablename__ and len(values["corners"]) % CORNER_BYTES:
+        raise ValueError("the keypoint words of a record are cut")
     session.execute(insert(table).values(values))
     if table.name == PerceptualHashRow.__tablename__:
         add_chunks(session, index, values["hash"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from provenance.errors import ConfigError, InputError
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from registry.resolution_api import ResolutionTerms
 
 __all__ = [
+    "log_origin",
     "open_api_keys",
     "open_asset_store",
     "open_content_reader",
@@ -103,6 +103,21 @@ def open_signed_log(settings: Settings, store: SqlRecordStore) -> SignedLog:
     return SignedLog(store.engine, open_log_keys(settings.log_key_file))
 
 
+def log_origin(settings: Settings) -> str:
+    """The log's name in checkpoints as it is set; empty means that of its key.
+
+    Raises:
+        ConfigError: It cannot be one.
+    """
+    from registry.checkpoint import check_origin
+
+    origin = settings.registry.log_origin
+    try:
+        return check_origin(origin) if origin else ""
+    except InputError as error:
+        raise ConfigError(f"registry.log_origin: {error}") from error
+
+
 def open_head_publisher(settings: Settings) -> Callable[[SignedLog], int] | None:
     """What brings heads of the log to where others keep them; None where none are brought.
 
@@ -110,23 +125,17 @@ def open_head_publisher(settings: Settings) -> Callable[[SignedLog], int] | None
         ConfigError: A setting is unusable.
     """
     from provenance.client import GuardedClient, RemotePolicy
-    from registry.checkpoint import check_origin
     from registry.published_heads import MAX_ANSWER_BYTES, HeadPublisher, read_witness
 
-    options = settings.registry
-    witnesses = [read_witness(entry) for entry in options.log_witnesses]
-    try:
-        origin = check_origin(options.log_origin) if options.log_origin else ""
-    except InputError as error:
-        raise ConfigError(f"registry.log_origin: {error}") from error
-    if not options.log_heads_folder:
+    witnesses = [read_witness(entry) for entry in settings.registry.log_witnesses]
+    origin, folder = log_origin(settings), settings.log_heads_folder
+    if folder is None:
         if witnesses:
             raise ConfigError(
                 "registry.log_witnesses: set registry.log_heads_folder too; what witnesses answer "
                 "is kept there"
             )
         return None
-    folder = Path(options.log_heads_folder).expanduser().absolute()
     # The operator chose whom to ask, so it may be a machine of the same network.
     client = GuardedClient(RemotePolicy(MAX_ANSWER_BYTES, timeout_s=10, allow_private=True))
 

@@ -2,7 +2,7 @@
 
 The base install has neither (docs/adr/0006): then there is no finder, and copies stay unverified.
 Descriptors of the two libraries differ, so both pictures of a comparison are looked at by one of
-them, and none is ever stored (docs/adr/0019).
+them, and none is stored whole (docs/adr/0019); what is kept of OpenCV's, `words` says.
 
 Source: Rublee, Rabaud, Konolige, Bradski, "ORB: an efficient alternative to SIFT or SURF", 2011.
 """

@@ -615,6 +615,9 @@ class RecordStoreTests:
         assert list(store.nearest_words([], limit=3)) == []
         with pytest.raises(InputError, match="limit"):
             store.nearest_words([build_words(*corners)], limit=0)
+        two = [build_words(*corners), build_words(*corners, space_id="words/2")]
+        with pytest.raises(InputError, match="two spaces"):
+            store.nearest_words(two, limit=5)
 
     def test_a_word_counts_only_with_its_bits_and_at_one_angle(self, store: RecordStore) -> None:
         corners = [(word, 200, 0) for word in range(6)]

@@ -190,6 +190,8 @@ class MemoryRecordStore:
     ) -> Sequence[WordNeighbour]:
         """Records that share most keypoint words with a picture, most first, then oldest first."""
         _require_limit(limit)
+        if len({query.space_id for query in queries}) > 1:
+            raise InputError("words of two spaces are never compared; ask for each by itself")
         of_space = {
             record_id: words
             for record_id, words in self._keypoint_words()

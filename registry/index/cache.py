@@ -15,7 +15,7 @@ import numpy as np
 from sqlalchemy import select
 
 from registry.index.exact import HashBlock, hash_block
-from registry.index.generations import leaf_hash_at, read_generation
+from registry.index.generations import is_prefix, leaf_hash_at, read_generation
 from registry.tables import PerceptualHashRow
 
 if TYPE_CHECKING:
@@ -82,12 +82,7 @@ class HashCache:
 
     def _still_valid(self, session: Session, state: _State) -> _State:
         generation = read_generation(session, self._algorithm)
-        if state.generation == generation and (
-            state.last_log_index < 0
-            or leaf_hash_at(session, state.last_log_index) == state.leaf_hash
-        ):
-            return state
-        return _State(generation)
+        return state if is_prefix(session, state, generation) else _State(generation)
 
     def _read_after(self, session: Session, log_index: int) -> Iterator[tuple[int, HashBlock]]:
         row = PerceptualHashRow

@@ -7,7 +7,7 @@ the log's leaf at the cache's end, which differs when the database itself was re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -17,7 +17,23 @@ from registry.tables import IndexGenerationRow, LogLeafRow
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-__all__ = ["count_up", "leaf_hash_at", "read_generation"]
+__all__ = ["Prefix", "count_up", "is_prefix", "leaf_hash_at", "read_generation"]
+
+
+class Prefix(Protocol):
+    """What a cache says of the rows that it holds."""
+
+    @property
+    def generation(self) -> int:
+        """Of the rows when the cache was begun."""
+
+    @property
+    def last_log_index(self) -> int:
+        """Of the newest row that it holds; -1 when there is none."""
+
+    @property
+    def leaf_hash(self) -> bytes:
+        """Of the log's leaf there."""
 
 
 def read_generation(session: Session, name: str) -> int:
@@ -50,3 +66,18 @@ def leaf_hash_at(session: Session, log_index: int) -> bytes:
     """Hash of the log's leaf at a place; empty when there is none."""
     found = session.scalar(select(LogLeafRow.leaf_hash).where(LogLeafRow.index == log_index))
     return found or b""
+
+
+def is_prefix(session: Session, cache: Prefix, generation: int) -> bool:
+    """Whether a cache still holds the oldest rows as they are, though newer ones may have come.
+
+    Args:
+        session: Of the registry.
+        cache: What it says of itself.
+        generation: Of the rows now.
+    """
+    if cache.generation != generation:
+        return False
+    if cache.last_log_index < 0:
+        return True
+    return leaf_hash_at(session, cache.last_log_index) == cache.leaf_hash

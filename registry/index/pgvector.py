@@ -23,7 +23,7 @@ from provenance.errors import RegistryError, RegistryUnavailableError
 from provenance.types import EmbeddingNeighbour, RecordId
 from registry.engine import describe_url, reading, writing
 from registry.index.exact import require_length
-from registry.index.generations import leaf_hash_at, read_generation
+from registry.index.generations import is_prefix, leaf_hash_at, read_generation
 from registry.index.sign_codes import WORD_BITS, code_words, encode
 from registry.index.vectors import DEFAULT_CANDIDATES, decode_vectors
 from registry.tables import EmbeddingRow
@@ -318,9 +318,7 @@ def read_held(session: Session, space_id: str) -> Held | None:
 
 def is_valid(session: Session, space_id: str, held: Held) -> bool:
     """Whether the tables are of these rows, though rows may have come since."""
-    return held.generation == read_generation(session, space_id) and held.leaf_hash == leaf_hash_at(
-        session, held.last_log_index
-    )
+    return is_prefix(session, held, read_generation(session, space_id))
 
 
 def stored_forms(

@@ -20,7 +20,7 @@ from provenance.errors import RegistryError
 from registry.engine import reading
 from registry.index.cache_file import CacheHeader, cache_path, read_cache, write_cache
 from registry.index.exact import VectorBlock, best_cosines, require_length
-from registry.index.generations import leaf_hash_at, read_generation
+from registry.index.generations import is_prefix, leaf_hash_at, read_generation
 from registry.index.listed import is_listed, list_value
 from registry.index.sign_codes import CodeBlock, append_block, encode, nearest_codes
 from registry.tables import EmbeddingRow
@@ -158,7 +158,7 @@ class SqlVectorIndex:
         with self._lock:
             generation = read_generation(session, self._space_id)
             state = self._state
-            if state is None or not _is_valid(session, state, generation):
+            if state is None or not is_prefix(session, state, generation):
                 state = self._loaded(session, generation) or _State(generation)
             self._state = self._saved(self._extended(session, state))
             return self._state
@@ -209,7 +209,7 @@ class SqlVectorIndex:
             bytes.fromhex(header.leaf_hash),
             saved_rows=header.rows,
         )
-        if _is_valid(session, state, generation) and self._is_complete(session, header):
+        if is_prefix(session, state, generation) and self._is_complete(session, header):
             return state
         with suppress(OSError):
             self._path.unlink()  # it may hold codes of what was erased
@@ -247,14 +247,6 @@ class SqlVectorIndex:
             # A disk that is full makes the next start slower and no answer wrong.
             log.warning("index file %s cannot be written: %s", self._path, error.strerror)
         return replace(state, saved_rows=state.rows)
-
-
-def _is_valid(session: Session, state: _State, generation: int) -> bool:
-    if state.generation != generation:
-        return False
-    if state.last_log_index < 0:
-        return True
-    return leaf_hash_at(session, state.last_log_index) == state.leaf_hash
 
 
 def read_vectors(session: Session, space_id: str, log_indexes: Sequence[int]) -> VectorBlock | None:

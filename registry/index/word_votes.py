@@ -18,7 +18,7 @@ import numpy.typing as npt
 from provenance.types import RecordId, WordNeighbour
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from provenance.types import KeypointWords
 
@@ -28,7 +28,10 @@ IdArray: TypeAlias = npt.NDArray[np.bytes_]
 Places: TypeAlias = npt.NDArray[np.int64]
 
 BLOCK_RECORDS = 4096
-"""Records of a block: bounds the temporary arrays of a search to some ten MB."""
+"""Records of a block: what is joined again while records come."""
+MAX_PAIRS = 1 << 20
+"""Pairs of corners that are compared at once: bounds the temporary arrays to some fifty MB, also
+where pictures of one regular pattern have all their corners in a few words."""
 MAX_CHECK_BITS = 16
 """Of 64 that may differ: the same corner in two edits differs in 10 on average, other corners of
 one word in 26; three of a thousand of those pass."""
@@ -75,10 +78,10 @@ class _Matches:
         bits: Check bits that differ.
     """
 
-    corners: Places
-    owners: Places
-    turns: Places
-    bits: Places
+    corners: npt.NDArray[np.int32]
+    owners: npt.NDArray[np.int32]
+    turns: npt.NDArray[np.uint8]
+    bits: npt.NDArray[np.uint8]
 
 
 def word_block(ids: Sequence[str], corners: Sequence[KeypointWords]) -> WordBlock:
@@ -106,49 +109,73 @@ def append_words(blocks: tuple[WordBlock, ...], block: WordBlock) -> tuple[WordB
 
 
 def best_votes(
-    blocks: Sequence[WordBlock], queries: Sequence[KeypointWords], *, limit: int
+    blocks: Iterable[WordBlock], queries: Sequence[KeypointWords], *, limit: int
 ) -> list[WordNeighbour]:
     """Records with most votes, highest first, then in log order.
 
     Args:
-        blocks: In log order, all of the queries' space.
+        blocks: In log order, all of the queries' space; each is looked at once, and not kept.
         queries: The picture's words, and those of its mirror image: the better one counts.
         limit: Most neighbours to answer.
     """
-    if not blocks or not queries:
+    ids: list[IdArray] = []
+    found: list[list[_Matches]] = [[] for _ in queries]
+    for block in blocks:
+        ids.append(block.ids)
+        for query, matches in zip(queries, found, strict=True):
+            matches.append(_match(block, query))
+    if not ids or not queries:
         return []
-    votes = np.max([_votes(blocks, query) for query in queries], axis=0)
-    ids = np.concatenate([block.ids for block in blocks])
+    sizes = [len(one) for one in ids]
+    votes = np.max([_votes(matches, sizes) for matches in found], axis=0)
+    names = np.concatenate(ids)
     best = np.argsort(-votes, kind="stable")[:limit]
     return [
-        WordNeighbour(RecordId(ids[n].decode("ascii")), float(votes[n])) for n in best if votes[n]
+        WordNeighbour(RecordId(names[n].decode("ascii")), float(votes[n])) for n in best if votes[n]
     ]
 
 
-def _votes(blocks: Sequence[WordBlock], query: KeypointWords) -> npt.NDArray[np.float64]:
-    """(R,) of all records of all blocks."""
-    matches = [_match(block, query) for block in blocks]
-    records = sum(len(block) for block in blocks)
-    met = np.zeros(len(query))
-    for one in matches:
-        met += np.bincount(one.corners, minlength=len(query))
-    rarity = np.log((1 + records) / np.maximum(met, 1))
+def _votes(matches: Sequence[_Matches], sizes: Sequence[int]) -> npt.NDArray[np.float64]:
+    """(R,) of all records of all blocks, which hold so many each."""
+    met = np.bincount(np.concatenate([one.corners for one in matches]))
+    rarity = np.log((1 + sum(sizes)) / np.maximum(met, 1))
     return np.concatenate(
-        [_count(block, one, rarity) for block, one in zip(blocks, matches, strict=True)]
+        [_count(one, size, rarity) for one, size in zip(matches, sizes, strict=True)]
     )
 
 
 def _match(block: WordBlock, query: KeypointWords) -> _Matches:
-    words = query.words.astype(np.int64).ravel()
-    corners = np.repeat(np.arange(len(query)), query.words.shape[1])
-    begins, lengths = block.starts[words], block.starts[words + 1] - block.starts[words]
+    begins = block.starts[query.words.astype(np.int64)]
+    lengths = block.starts[query.words.astype(np.int64) + 1] - begins
+    parts = [
+        _match_corners(block, query, some, begins[some], lengths[some])
+        for some in _portions(lengths.sum(axis=1))
+    ]
+    return _Matches(
+        np.concatenate([one.corners for one in parts]),
+        np.concatenate([one.owners for one in parts]),
+        np.concatenate([one.turns for one in parts]),
+        np.concatenate([one.bits for one in parts]),
+    )
+
+
+def _portions(pairs: Places) -> list[Places]:
+    """Corners of a query in portions of some `MAX_PAIRS` pairs; at least one portion."""
+    portion = np.cumsum(pairs) // MAX_PAIRS
+    return np.split(np.arange(len(pairs)), np.flatnonzero(np.diff(portion)) + 1)
+
+
+def _match_corners(
+    block: WordBlock, query: KeypointWords, some: Places, begins: Places, lengths: Places
+) -> _Matches:
+    corners = np.repeat(some, lengths.sum(axis=1))
+    begins, lengths = begins.ravel(), lengths.ravel()
     # All corners of all words asked for, in one row: places[n] in the block for corners[n].
     offsets = begins - np.concatenate(([0], np.cumsum(lengths)[:-1]))
     places = np.repeat(offsets, lengths) + np.arange(int(lengths.sum()))
-    corners = np.repeat(corners, lengths)
     bits = np.bitwise_count(block.check_bits[places] ^ query.check_bits[corners])
     near = np.flatnonzero(bits <= MAX_CHECK_BITS)
-    places, corners, bits = places[near], corners[near], bits[near].astype(np.int64)
+    places, corners, bits = places[near], corners[near], bits[near]
     owners = block.owners[places].astype(np.int64)
     pair = corners * len(block) + owners
     order = np.lexsort((bits, pair))
@@ -157,19 +184,22 @@ def _match(block: WordBlock, query: KeypointWords) -> _Matches:
     chosen = order[first]
     turn = query.angles[corners[chosen]].astype(np.int64) - block.angles[places[chosen]]
     return _Matches(
-        corners[chosen], owners[chosen], turn % _ANGLES * ANGLE_BINS // _ANGLES, bits[chosen]
+        corners[chosen].astype(np.int32),
+        owners[chosen].astype(np.int32),
+        (turn % _ANGLES * ANGLE_BINS // _ANGLES).astype(np.uint8),
+        bits[chosen],
     )
 
 
 def _count(
-    block: WordBlock, matches: _Matches, rarity: npt.NDArray[np.float64]
+    matches: _Matches, records: int, rarity: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
     """(N,) votes of a block's records: the fullest pair of neighbouring angles."""
     weights = rarity[matches.corners] * (1 - matches.bits / (1.5 * MAX_CHECK_BITS))
     cells = np.bincount(
         matches.owners * ANGLE_BINS + matches.turns,
         weights=weights,
-        minlength=len(block) * ANGLE_BINS,
+        minlength=records * ANGLE_BINS,
     ).reshape(-1, ANGLE_BINS)
     pairs: npt.NDArray[np.float64] = (cells + np.roll(cells, 1, axis=1)).max(axis=1)
     return pairs

@@ -1,14 +1,16 @@
 """Keypoint words of one space: the rows, and what is kept of them in memory.
 
 The rows are the truth. The cache is a prefix of them in log order: each search first takes in what
-is new, and rows beyond the memory bound are read for every search, so that the answer is always
-that of all rows and the memory always bounded. States are immutable and swapped whole.
+is new, one thread at a time, and rows beyond the memory bound are read for every search, batch by
+batch, so that the answer is always that of all rows and the memory always bounded.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,12 +18,12 @@ from sqlalchemy import select
 
 from provenance.errors import RegistryError
 from provenance.types import KeypointWords
-from registry.index.generations import leaf_hash_at, read_generation
+from registry.index.generations import is_prefix, leaf_hash_at, read_generation
 from registry.index.word_votes import WordBlock, append_words, best_votes, word_block
 from registry.tables import KeypointWordsRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -63,6 +65,8 @@ class WordIndex:
         self._space_id = space_id
         self._max_bytes = max_bytes
         self._state = _State()
+        self._lock = threading.Lock()
+        self._has_told = False
 
     @property
     def size_bytes(self) -> int:
@@ -73,44 +77,44 @@ class WordIndex:
         self, session: Session, queries: Sequence[KeypointWords], *, limit: int
     ) -> Sequence[WordNeighbour]:
         """Records that share most words with a picture, in `registry.index.word_votes` order."""
-        return best_votes(self._blocks(session), queries, limit=limit)
+        state = self._catch_up(session)
+        blocks: Iterable[WordBlock] = state.blocks
+        if state.full:
+            beyond = (block for _, block in self._read_after(session, state.last_log_index))
+            blocks = chain(blocks, beyond)
+        return best_votes(blocks, queries, limit=limit)
 
-    def _blocks(self, session: Session) -> Sequence[WordBlock]:
-        state = self._still_valid(session, self._state)
-        beyond: tuple[WordBlock, ...] = ()
+    def _catch_up(self, session: Session) -> _State:
+        """The state after all rows that this session sees, or up to the bound."""
+        with self._lock:
+            state = self._still_valid(session, self._state)
+            if not state.full:
+                state = self._extended(session, state)
+            self._state = state
+            return state
+
+    def _extended(self, session: Session, state: _State) -> _State:
         for last_index, block in self._read_after(session, state.last_log_index):
-            if state.full or state.size_bytes + block.size_bytes > self._max_bytes:
-                self._tell_full(state)
-                state = _State(
-                    state.generation,
-                    state.blocks,
-                    state.last_log_index,
-                    state.leaf_hash,
-                    full=True,
-                )
-                beyond = append_words(beyond, block)
-                continue
+            if state.size_bytes + block.size_bytes > self._max_bytes:
+                self._tell_full()
+                return replace(state, full=True)
             blocks = append_words(state.blocks, block)
             state = _State(state.generation, blocks, last_index, leaf_hash_at(session, last_index))
-        self._state = state
-        return (*state.blocks, *beyond)
+        return state
 
-    def _tell_full(self, state: _State) -> None:
-        if not state.full:
-            log.warning(
-                "keypoint words of more records than fit into %d MB: the rest is read at each "
-                "search, which takes longer",
-                self._max_bytes >> 20,
-            )
+    def _tell_full(self) -> None:
+        if self._has_told:  # begun anew with each erasure, told once
+            return
+        self._has_told = True
+        log.warning(
+            "keypoint words of more records than fit into %d MB: the rest is read at each search, "
+            "which takes longer",
+            self._max_bytes >> 20,
+        )
 
     def _still_valid(self, session: Session, state: _State) -> _State:
         generation = read_generation(session, self._space_id)
-        if state.generation == generation and (
-            state.last_log_index < 0
-            or leaf_hash_at(session, state.last_log_index) == state.leaf_hash
-        ):
-            return state
-        return _State(generation)
+        return state if is_prefix(session, state, generation) else _State(generation)
 
     def _read_after(self, session: Session, log_index: int) -> Iterator[tuple[int, WordBlock]]:
         row = KeypointWordsRow

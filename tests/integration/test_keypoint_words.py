@@ -90,6 +90,20 @@ def test_cut_rows_are_told_and_made_again(store, maker):
     assert store.nearest_words(ask(maker, 1), limit=1)[0].record_id == record_id
 
 
+def test_an_audit_says_how_cut_words_are_mended(tmp_path, maker):
+    store = open_registry(load_settings(environ={}, home=tmp_path))
+    register(store, 1, maker)
+    with writing(store.engine) as session:
+        session.execute(update(KeypointWordsRow).values(corners=b"0123456789"))
+    found = json.loads(run(tmp_path, "audit", "--json").out)["problems"]
+    (told,) = [one for one in found if one["code"] == "index_disagrees"]
+    assert "are cut" in told["what"]
+    assert told["remedy"] == "run: countermark registry reindex --keypoints"
+    assert run(tmp_path, *told["remedy"].split()[2:]).code == 0
+    found = json.loads(run(tmp_path, "audit", "--json").out)["problems"]
+    assert not [one for one in found if one["code"] == "index_disagrees"]
+
+
 def test_a_thumbnail_that_is_none_is_named_and_the_rest_is_made(store, maker):
     bad, good = (register(store, seed, maker, keeps_words=False) for seed in (1, 2))
     with writing(store.engine) as session:
@@ -123,6 +137,8 @@ def test_rows_beyond_the_memory_bound_are_found_and_told_of_once(store, caplog):
                 expected = store.nearest_words([one], limit=3)
                 assert len(expected) == 1
                 assert small.nearest_words([one], limit=3) == expected
+        EventLog(store.engine).erase(record.record_id, "on request")
+        assert small.nearest_words(words[-1:], limit=3) == []
     assert len(caplog.records) == 1
     assert small._word_indexes["words/1"].size_bytes == 0
 

@@ -319,12 +319,21 @@ def test_the_service_brings_heads_on_its_schedule(configure, folder, witnesses):
             "is a log's, not a witness's",
         ),
         ("LOG_ORIGIN", "two words", "log_origin: 'two words' must be a name"),
+        ("LOG_HEADS_FOLDER", "~nobody-of-this-name/heads", "no such user's home folder"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(configure, name, value, said):
     settings = configure(**{f"COUNTERMARK_REGISTRY_{name}": value})
     with pytest.raises(ConfigError, match=said):
         open_head_publisher(settings)
+
+
+def test_the_key_is_not_printed_under_a_name_that_no_log_can_have(tmp_path, monkeypatch):
+    monkeypatch.setenv("COUNTERMARK_HOME", str(tmp_path))
+    monkeypatch.setenv("COUNTERMARK_REGISTRY_LOG_ORIGIN", "a+b")
+    refused = command("key", "--verifier")
+    assert isinstance(refused.exception, ConfigError)
+    assert refused.stdout == ""
 
 
 def test_witnesses_without_a_folder_are_refused(configure, witnesses):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -17,6 +18,7 @@ from provenance.testing.stores import (
     build_hash,
     build_record,
     build_refusal,
+    build_words,
 )
 from registry import migrate
 from registry.check import check_consistency
@@ -119,6 +121,30 @@ def test_every_migration_goes_up_and_down_on_data(empty_registry_url):
     store.close()
     migrate.downgrade(url, "base")
     assert migrate.current(url) is None
+
+
+def test_words_go_with_their_migration_and_nothing_else_does(registry_url):
+    words = build_words((1, 2, 3), (4, 5, 6))
+
+    def register(store):
+        record = build_record(store.reserve().record_id)
+        prints = replace(record.fingerprints, thumbnail=b"small", keypoint_words=words)
+        store.commit(replace(record, fingerprints=prints))
+        return record.record_id
+
+    store = open_store(registry_url)
+    older = register(store)
+    store.close()
+    migrate.downgrade(registry_url, "0010")
+    migrate.upgrade(registry_url)
+    assert migrate.check(registry_url) == ()
+    store = open_store(registry_url)
+    assert store.thumbnail(older) == b"small"
+    assert list(store.nearest_words([words], limit=5)) == []
+    newer = register(store)
+    assert [one.record_id for one in store.nearest_words([words], limit=5)] == [newer]
+    assert check_consistency(store.engine, now=datetime.now(UTC)).problems == ()
+    store.close()
 
 
 def test_the_migration_makes_the_chunks_of_hashes_that_stand(registry_url):

@@ -248,6 +248,21 @@ def change_lines(folder, change, table):
     path.write_bytes(data + json.dumps(end).encode() + b"\n")
 
 
+@pytest.mark.parametrize("is_known", [False, True])
+def test_cut_words_are_refused_since_every_search_would_stumble(
+    source, target, records, tmp_path, is_known
+):
+    if is_known:
+        pass_on(source, target, tmp_path / "out")
+    add_words(source, records[1])
+    export_registry(source.engine, None, tmp_path / "out")
+    cut = {"corners": base64.b64encode(b"0123456789").decode()}
+    change_lines(tmp_path / "out", lambda row: row.update(cut), "keypoint_words")
+    with pytest.raises(InputError, match="keypoint words of a record are cut"):
+        import_registry(target.engine, None, tmp_path / "out")
+    assert words_of(target) == {}
+
+
 @pytest.mark.parametrize(
     ("table", "change", "message"),
     [

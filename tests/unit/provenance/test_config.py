@@ -50,6 +50,7 @@ def test_environment_wins_over_the_file_and_both_over_defaults(tmp_path: Path) -
         ("[manifest]\ninclude_prompt='perhaps'\n", r"must be true or false"),
         ("[generator]\nallowed_models=[1]\n", r"must be a list of names"),
         ("[generator]\nmodel=1\n", r"generator\.model: 1 must be text"),
+        ('[registry]\nlog_heads_folder="a\\u0000b"\n', r"log_heads_folder: .* NUL character"),
         ("limits=1\n", r"\[limits\] must be a table"),
         ("[limits\n", r"not readable TOML"),
     ],

@@ -13,6 +13,7 @@ from provenance.fingerprint.verification import (
     make_thumbnail,
     read_thumbnail,
 )
+from provenance.fingerprint.words.making import load_word_maker
 from provenance.testing.pictures import flat_picture, natural_picture
 from provenance.types import RasterImage
 
@@ -198,6 +199,14 @@ def test_doctor_names_the_library_that_is_used():
     assert line.ok is (keypoint_module.find_library() is not None)
     if line.ok:
         assert keypoint_module.find_library() in line.detail
+
+
+def test_doctor_says_what_the_slow_library_leaves_out(monkeypatch):
+    monkeypatch.setattr(keypoint_module, "_load", lambda: ("scikit-image", None))
+    (line,) = check_copies()
+    assert line.ok
+    assert "no keypoint words" in line.detail
+    assert load_word_maker() is None
 
 
 def test_thumbnails_are_small_grey_and_nothing_else_is_taken_for_one():

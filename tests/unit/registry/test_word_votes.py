@@ -1,5 +1,8 @@
 """Votes do not depend on how the records lie in blocks, and are those that words describe."""
 
+import tracemalloc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -86,6 +89,43 @@ def test_a_picture_without_corners_votes_for_nothing(case):
     block = word_block(ids_of(len(records)), records)
     assert best_votes([block], [empty], limit=3) == []
     assert best_votes([], [empty], limit=3) == []
+
+
+def test_a_pattern_with_all_corners_in_one_word_takes_little_memory():
+    def pattern(count, columns):
+        noise = np.arange(count, dtype=np.uint64)
+        words = np.repeat(np.array([[7, 8][:columns]], np.uint16), count, axis=0)
+        return KeypointWords(SPACE, words, np.zeros(count, np.uint8), noise)
+
+    block = word_block(ids_of(40), [pattern(512, 1)] * 40)
+    query = pattern(640, 2)  # thirteen million pairs
+    tracemalloc.start()
+    try:
+        found = best_votes([block], [query], limit=3)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [one.record_id for one in found] == ids_of(40)[:3]
+    assert peak < 150e6
+
+
+def test_of_blocks_that_are_read_one_by_one_none_is_kept(case):
+    records, queries = case
+    names = ids_of(len(records))
+    seen = []
+
+    def blocks():
+        for name, words in zip(names, records, strict=True):
+            assert all(one() is None for one in seen[:-1])
+            block = word_block([name], [words])
+            seen.append(weakref.ref(block.check_bits))
+            yield block
+            del block
+
+    again = best_votes(blocks(), queries, limit=99)
+    whole = best_votes([word_block(names, records)], queries, limit=99)
+    assert [one.record_id for one in again] == [one.record_id for one in whole]
+    assert len(seen) == len(records)
 
 
 def test_stored_words_come_back_as_they_were(case):
