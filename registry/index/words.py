@@ -125,8 +125,16 @@ class WordIndex:
             .execution_options(yield_per=BATCH_ROWS)
         )
         for rows in session.execute(statement).partitions():
-            words = [decode_words(self._space_id, one[2]) for one in rows]
+            words = [self._decoded(one[1], one[2]) for one in rows]
             yield rows[-1][0], word_block([one[1] for one in rows], words)
+
+    def _decoded(self, record_id: str, raw: bytes) -> KeypointWords:
+        """One cut row must not end every search: it names no candidate."""
+        try:
+            return decode_words(self._space_id, raw)
+        except RegistryError as error:
+            log.warning("record %s: %s", record_id, error)
+            return decode_words(self._space_id, b"")
 
 
 def encode_words(value: KeypointWords) -> bytes:

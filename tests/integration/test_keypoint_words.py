@@ -81,6 +81,8 @@ def test_cut_rows_are_told_and_made_again(store, maker):
     record_id = register(store, 1, maker)
     with writing(store.engine) as session:
         session.execute(update(KeypointWordsRow).values(corners=b"0123456789"))
+    whole = register(store, 2, maker)
+    assert [one.record_id for one in store.nearest_words(ask(maker, 2), limit=9)] == [whole]
     (problem,) = [one.problem for one in check_indexes(store.engine, None) if one.problem]
     assert problem == (
         "keypoint words of 1 records are cut; run: countermark registry reindex --keypoints"
