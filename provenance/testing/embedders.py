@@ -91,7 +91,8 @@ class EmbedderTests:
         if space.kind is SpaceKind.SEMANTIC:
             assert claims == (None, None)
         else:
-            assert all(value is not None for value in claims)
+            # In some spaces no cosine alone is enough to say that a picture is a copy.
+            assert space.likely_min_cosine is not None
 
 
 def _dot() -> RasterImage:

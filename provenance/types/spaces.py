@@ -34,7 +34,8 @@ class EmbeddingSpace:
             the space is no use for that.
         likely_min_cosine: From here on a copy is likely without further proof; None in semantic
             spaces.
-        strong_min_cosine: From here on it is a copy; None in semantic spaces.
+        strong_min_cosine: From here on it is a copy; None in semantic spaces, and where siblings
+            (same prompt, other seed) come as near as copies.
     """
 
     space_id: str

@@ -124,7 +124,7 @@ class TestDescriptor(EmbedderTests):
     def test_is_a_copy_space_named_by_its_weights(self, embedder):
         digest = hashlib.sha256(WEIGHTS_FILE.read_bytes()).hexdigest()
         assert embedder.space.kind is SpaceKind.COPY
-        assert embedder.space_id.startswith(f"countermark-descriptor@{digest[:16]}+p1-")
+        assert embedder.space_id.startswith(f"countermark-descriptor@{digest[:16]}+p2-")
         assert WEIGHTS_FILE.stat().st_size < 8_000_000
         assert digest in WEIGHTS_FILE.with_name("README.md").read_text()
 
