@@ -21,6 +21,7 @@ BENCHMARKS = (
     "benchmarks.vector_index_postgresql",
     "benchmarks.registry_writes",
     "benchmarks.near_duplicates",
+    "benchmarks.word_index",
     "benchmarks.merkle_log",
     "benchmarks.fuzz",
 )
