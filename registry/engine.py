@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_BUSY_TIMEOUT_S",
+    "REWRITTEN_UP_TO_BYTES",
     "describe_url",
-    "empty_write_ahead_log",
     "make_engine",
     "make_migration_engine",
+    "overwrite_deleted",
     "parse_url",
     "reading",
     "snapshot",
@@ -52,6 +53,8 @@ __all__ = [
 
 DEFAULT_BUSY_TIMEOUT_S = 10.0
 """A commit takes milliseconds; ten seconds outlast a long queue of writers and a slow disk."""
+REWRITTEN_UP_TO_BYTES = 64 * 2**20
+"""Writing a file anew takes a few milliseconds a megabyte, in which nobody else can write."""
 
 
 class _SqliteMode(StrEnum):
@@ -339,8 +342,13 @@ def writing(engine: Engine) -> Iterator[Session]:
         yield session
 
 
-def empty_write_ahead_log(engine: Engine) -> None:
-    """After erasing: SQLite's log still holds the pages as they were; a reader may hold that up.
+def overwrite_deleted(engine: Engine) -> None:
+    """After erasing: makes sure that SQLite's files hold nothing of it any more.
+
+    Its log still has the pages as they were. And where rows were moved from page to page, copies
+    may stay in the unused part of pages, where ``secure_delete`` does not reach: a file of up to
+    `REWRITTEN_UP_TO_BYTES` is therefore written anew. A reader or writer that is in the way only
+    means that the next call does it.
 
     Raises:
         RegistryUnavailableError: The database cannot be reached.
@@ -350,6 +358,19 @@ def empty_write_ahead_log(engine: Engine) -> None:
     with translated_errors(str(engine.url)):
         raw = engine.raw_connection()
         try:
-            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            cursor = raw.cursor()
+            with suppress(sqlite3.OperationalError):
+                if _file_bytes(cursor) <= REWRITTEN_UP_TO_BYTES:
+                    cursor.execute("VACUUM")
+            with suppress(sqlite3.OperationalError):
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            cursor.close()
         finally:
             raw.close()
+
+
+def _file_bytes(cursor: Any) -> int:
+    pages, size = (
+        int(cursor.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "page_size")
+    )
+    return pages * size

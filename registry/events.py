@@ -15,7 +15,7 @@ from sqlalchemy import delete, func, or_, select, tuple_
 
 from provenance.errors import InputError, RecordNotFoundError
 from provenance.types import EventKind, EventTarget, RegistryEvent, notice_targets
-from registry.engine import empty_write_ahead_log, reading, writing
+from registry.engine import overwrite_deleted, reading, writing
 from registry.index.maintenance import forget_fingerprints
 from registry.log import LeafKind, event_leaf, read_asset_digest
 from registry.log_rows import append_leaf, lock_log
@@ -129,7 +129,7 @@ class EventLog:
                 session.expunge(row)  # deleted below, with all that hangs on it
                 delete_whole(session, Base.metadata.tables[row.__tablename__], record_id)
             asset = _file_to_delete(session, entry)
-        empty_write_ahead_log(self._engine)
+        overwrite_deleted(self._engine)
         return Erasure(event, asset)
 
     def list_events(self, *, limit: int) -> Sequence[RegistryEvent]:

@@ -18,7 +18,7 @@ from sqlalchemy import delete, func, literal, select, text, update
 
 from provenance.errors import IdempotencyConflictError, QueueFullError, RecordNotFoundError
 from provenance.types import RecordId
-from registry.engine import reading, translated_errors, writing
+from registry.engine import overwrite_deleted, reading, writing
 from registry.retry import retried
 from registry.tables import (
     JobInputRow,
@@ -528,16 +528,8 @@ class JobStore:
             return count
 
     def tidy(self) -> None:
-        """Takes deleted prompts out of SQLite's write-ahead log too; does nothing elsewhere."""
-        if self._engine.dialect.name != "sqlite":
-            return
-        with translated_errors(self._url):
-            raw = self._engine.raw_connection()
-            try:
-                # A reader that is in the way only means that the next call does it.
-                raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
-            finally:
-                raw.close()
+        """Takes what was deleted out of SQLite's files too; does nothing elsewhere."""
+        overwrite_deleted(self._engine)
 
     def _owned(self, session: Session, job_id: str, owner: str) -> JobRow | None:
         owned = JobRow.job_id.in_(_owned_ids(job_id, owner))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, func, select, update
 
 from provenance.types import EventKind, EventTarget, RecordId
-from registry.engine import empty_write_ahead_log, reading, writing
+from registry.engine import overwrite_deleted, reading, writing
 from registry.events import EventLog
 from registry.tables import (
     KeptInputsRow,
@@ -124,7 +124,7 @@ def _erase_inputs(engine: Engine, before: datetime) -> int:
         )
         session.execute(delete(KeptInputsRow).where(KeptInputsRow.record_id.in_(old)))
     if erased:
-        empty_write_ahead_log(engine)
+        overwrite_deleted(engine)
     return erased or 0
 
 

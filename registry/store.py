@@ -26,8 +26,8 @@ from provenance.types import RecordId, Reservation, SealedInputs
 from registry.engine import (
     DEFAULT_BUSY_TIMEOUT_S,
     describe_url,
-    empty_write_ahead_log,
     make_engine,
+    overwrite_deleted,
     reading,
     stored_revision,
     translated_errors,
@@ -337,7 +337,7 @@ class SqlRecordStore:
                 .returning(KeptInputsRow.record_id)
             )
         if erased is not None:
-            empty_write_ahead_log(self._engine)
+            overwrite_deleted(self._engine)
         return erased is not None
 
     @retried

@@ -119,6 +119,7 @@ def test_an_erased_vector_that_is_there_again_is_named(store):
     EventLog(store.engine).erase(first, "on request")
     assert of_tables(store)[0].problem == ""
     sql(store, f"INSERT INTO {VECTORS} SELECT * FROM kept WHERE log_index = 0")
+    sql(store, "DROP TABLE kept")  # tests share the database
     assert "it was erased, or never was" in of_tables(store)[0].problem
     rebuild_indexes(store.engine, None)
     assert of_tables(store)[0].problem == ""
