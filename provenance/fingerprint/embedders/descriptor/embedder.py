@@ -1,6 +1,6 @@
 """The ``countermark-descriptor`` embedder: copies found by a small network of our own.
 
-Its weights come with the package, it needs NumPy and Pillow only, and it was trained on drawn
+Its weights come with the package, it needs NumPy, SciPy and Pillow only, and it was trained on drawn
 pictures. What it finds and what it misses: docs/benchmarks/descriptor.md.
 """
 
