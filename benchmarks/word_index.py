@@ -175,7 +175,8 @@ def page(answer: dict[str, Any]) -> list[str]:
         f"{machine['cores']} cores, Python {machine['python']}. Edited copies of "
         f"{PHOTOS} photographs at most among records that are mixed from corners of the project's "
         "own pictures; words alone, before any comparison of points. *Among*: the right record is "
-        f"one of the {CANDIDATES} that are compared then.",
+        f"one of the {CANDIDATES} that are compared then. A paste-in's background is registered, "
+        "too, and often comes first.",
         "",
         "| records | first search | index | search p50 | p95 |",
         "| --- | --- | --- | --- | --- |",

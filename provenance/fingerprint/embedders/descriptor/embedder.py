@@ -1,7 +1,7 @@
 """The ``countermark-descriptor`` embedder: copies found by a small network of our own.
 
-Its weights come with the package, it needs NumPy, SciPy and Pillow only, and it was trained on drawn
-pictures. What it finds and what it misses: docs/benchmarks/descriptor.md.
+Its weights come with the package, it needs NumPy, SciPy and Pillow only, and it was trained on
+drawn pictures. What it finds and what it misses: docs/benchmarks/descriptor.md.
 """
 
 from __future__ import annotations
