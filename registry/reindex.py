@@ -8,26 +8,23 @@ not change: embeddings made here are no part of a record's log entry (`Embedding
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from provenance.errors import ProvenanceError
 from provenance.imaging import decode_image
 from registry.engine import reading, writing
 from registry.index.cache_file import forget_file
-from registry.index.generations import count_up
-from registry.log_rows import lock_log
+from registry.late_rows import add_late, list_missing
 from registry.serialise import VECTOR_DTYPE
 from registry.tables import EmbeddingRow, RecordRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from sqlalchemy import Engine
-    from sqlalchemy.orm import Session
 
     from provenance.interfaces import Embedder
     from provenance.types import Embedding, RasterImage
@@ -109,13 +106,16 @@ def reindex(
         )
     done, tally = present or 0, _Tally()
     progress(done, records)
-    for batch in _batches(engine, space_id, batch_records):
+    wanted = select(RecordRow.record_id, RecordRow.log_index, RecordRow.sha256)
+    for missing in list_missing(engine, wanted, EmbeddingRow, space_id, size=batch_records):
+        batch = [_Todo(*row) for row in missing]
         found = _encode(batch, read_asset, embedder, tally)
         if found:
             if index_folder is not None:
                 forget_file(index_folder, space_id)
             with writing(engine) as session:
-                tally.added += _write(session, found)
+                rows = [_row(todo, embedding) for todo, embedding in found]
+                tally.added += add_late(session, EmbeddingRow, space_id, rows)
         done += len(batch)
         progress(done, max(records, done))
     return ReindexReport(
@@ -138,26 +138,6 @@ def list_spaces(engine: Engine) -> Sequence[tuple[str, int]]:
     )
     with reading(engine) as session:
         return [(space_id, count) for space_id, count in session.execute(statement)]
-
-
-def _batches(engine: Engine, space_id: str, size: int) -> Iterator[Sequence[_Todo]]:
-    """What is to do, in log order; each batch is read for itself, so no read stays open."""
-    last = -1
-    while True:
-        here = (EmbeddingRow.record_id == RecordRow.record_id) & (EmbeddingRow.space_id == space_id)
-        statement = (
-            select(RecordRow.record_id, RecordRow.log_index, RecordRow.sha256)
-            .outerjoin(EmbeddingRow, here)
-            .where(EmbeddingRow.record_id.is_(None), RecordRow.log_index > last)
-            .order_by(RecordRow.log_index)
-            .limit(size)
-        )
-        with reading(engine) as session:
-            batch = [_Todo(*row) for row in session.execute(statement)]
-        if not batch:
-            return
-        yield batch
-        last = batch[-1].log_index
 
 
 def _encode(
@@ -184,26 +164,12 @@ def _encode(
     return [(t, a) for t, a in zip(kept, answers, strict=True) if a is not None]
 
 
-def _write(session: Session, found: Sequence[tuple[_Todo, Embedding]]) -> int:
-    """Adds the rows whose record still stands and that no other run has added meanwhile."""
-    kind = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    lock_log(session)  # whoever erases holds it too: no row of a record that goes comes after
-    ids = [todo.record_id for todo, _ in found]
-    standing = set(session.scalars(select(RecordRow.record_id).where(RecordRow.record_id.in_(ids))))
-    rows = [
-        {
-            "record_id": todo.record_id,
-            "space_id": embedding.space_id,
-            "log_index": todo.log_index,
-            "of_record": False,
-            "dim": int(embedding.vector.shape[0]),
-            "vector": embedding.vector.astype(VECTOR_DTYPE).tobytes(),
-        }
-        for todo, embedding in found
-        if todo.record_id in standing
-    ]
-    if not rows:
-        return 0
-    count_up(session, found[0][1].space_id)  # the rows stand at earlier places of the log
-    statement = kind.insert(EmbeddingRow).on_conflict_do_nothing().returning(EmbeddingRow.record_id)
-    return len(session.scalars(statement, rows).all())
+def _row(todo: _Todo, embedding: Embedding) -> dict[str, Any]:
+    return {
+        "record_id": todo.record_id,
+        "space_id": embedding.space_id,
+        "log_index": todo.log_index,
+        "of_record": False,
+        "dim": int(embedding.vector.shape[0]),
+        "vector": embedding.vector.astype(VECTOR_DTYPE).tobytes(),
+    }

@@ -10,23 +10,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from provenance.errors import RegistryError
 from registry.engine import reading, writing
 from registry.index.generations import count_up
 from registry.index.words import CORNER_BYTES, encode_words
-from registry.log_rows import lock_log
+from registry.late_rows import add_late, list_missing
 from registry.tables import KeypointWordsRow, RecordRow, ThumbnailRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
     from sqlalchemy import Engine
-    from sqlalchemy.orm import Session
 
     from provenance.fingerprint.words.making import WordMaker
-    from provenance.types import KeypointWords
 
 __all__ = ["WordsReport", "reindex_words"]
 
@@ -54,13 +51,6 @@ class WordsReport:
     unreadable: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Todo:
-    record_id: str
-    log_index: int
-    thumbnail: bytes
-
-
 def reindex_words(
     engine: Engine,
     words: WordMaker,
@@ -84,16 +74,29 @@ def reindex_words(
     records, thumbnails, present = _count(engine, space_id)
     done, added, unreadable = present, 0, []
     progress(done, records)
-    for batch in _batches(engine, space_id, batch_records):
-        made = []
-        for todo in batch:
+    wanted = select(RecordRow.record_id, RecordRow.log_index, ThumbnailRow.data).join(
+        ThumbnailRow, ThumbnailRow.record_id == RecordRow.record_id
+    )
+    table = KeypointWordsRow
+    for batch in list_missing(engine, wanted, table, space_id, size=batch_records):
+        rows = []
+        for record_id, log_index, thumbnail in batch:
             try:
-                made.append((todo, words.describe(todo.thumbnail)))
+                corners = encode_words(words.describe(thumbnail))
             except RegistryError as error:
-                unreadable.append((todo.record_id, str(error)))
-        if made:
+                unreadable.append((record_id, str(error)))
+                continue
+            rows.append(
+                {
+                    "record_id": record_id,
+                    "space_id": space_id,
+                    "log_index": log_index,
+                    "corners": corners,
+                }
+            )
+        if rows:
             with writing(engine) as session:
-                added += _write(session, space_id, made)
+                added += add_late(session, table, space_id, rows)
         done += len(batch)
         progress(done, max(records, done))
     missing = max(0, records - thumbnails)
@@ -118,50 +121,3 @@ def _remove_cut(engine: Engine, space_id: str) -> None:
     with writing(engine) as session:
         if session.scalars(delete(row).where(is_cut).returning(row.record_id)).all():
             count_up(session, space_id)
-
-
-def _batches(engine: Engine, space_id: str, size: int) -> Iterator[Sequence[_Todo]]:
-    """What is to do, in log order; each batch is read for itself, so no read stays open."""
-    last = -1
-    here = (KeypointWordsRow.record_id == RecordRow.record_id) & (
-        KeypointWordsRow.space_id == space_id
-    )
-    while True:
-        statement = (
-            select(RecordRow.record_id, RecordRow.log_index, ThumbnailRow.data)
-            .join(ThumbnailRow, ThumbnailRow.record_id == RecordRow.record_id)
-            .outerjoin(KeypointWordsRow, here)
-            .where(KeypointWordsRow.record_id.is_(None), RecordRow.log_index > last)
-            .order_by(RecordRow.log_index)
-            .limit(size)
-        )
-        with reading(engine) as session:
-            batch = [_Todo(*row) for row in session.execute(statement)]
-        if not batch:
-            return
-        yield batch
-        last = batch[-1].log_index
-
-
-def _write(session: Session, space_id: str, made: Sequence[tuple[_Todo, KeypointWords]]) -> int:
-    """Adds the rows whose record still stands and that no other run has added meanwhile."""
-    kind = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    lock_log(session)  # whoever erases holds it too: no row of a record that goes comes after
-    ids = [todo.record_id for todo, _ in made]
-    standing = set(session.scalars(select(RecordRow.record_id).where(RecordRow.record_id.in_(ids))))
-    rows = [
-        {
-            "record_id": todo.record_id,
-            "space_id": space_id,
-            "log_index": todo.log_index,
-            "corners": encode_words(words),
-        }
-        for todo, words in made
-        if todo.record_id in standing
-    ]
-    if not rows:
-        return 0
-    count_up(session, space_id)  # the rows stand at earlier places of the log
-    row = KeypointWordsRow
-    statement = kind.insert(row).on_conflict_do_nothing().returning(row.record_id)
-    return len(session.scalars(statement, rows).all())
