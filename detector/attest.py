@@ -24,8 +24,7 @@ from provenance.errors import (
     InputError,
     UnsupportedMediaTypeError,
 )
-from provenance.fingerprint.plain import encode_further
-from provenance.fingerprint.words.making import keep_small
+from provenance.fingerprint.taking import take_fingerprints
 from provenance.manifest.asset_info import describe_asset
 from provenance.manifest.attestation import Attestation, AttestedClaim
 from provenance.manifest.certificates import name_holder
@@ -41,7 +40,6 @@ from provenance.types import (
     WRITABLE_MEDIA_TYPES,
     Delivery,
     EncodedImage,
-    Fingerprints,
     RecordKind,
     RegistryRecord,
 )
@@ -183,10 +181,14 @@ class Attester:
         record_id: RecordId,
     ) -> Delivery:
         # W6
-        thumbnail, words = keep_small(raster, self.words) if self.keeps_thumbnail else (None, None)
-        embedding = None if self.embedder is None else self.embedder.encode(raster)
-        further = encode_further(self.further_embedders, raster)
-        prints = Fingerprints(self.hasher.hash(raster), embedding, thumbnail, words, further)
+        prints = take_fingerprints(
+            raster,
+            hasher=self.hasher,
+            embedder=self.embedder,
+            further_embedders=self.further_embedders,
+            keeps_thumbnail=self.keeps_thumbnail,
+            words=self.words,
+        )
         found = prints.perceptual_hash
         has_past = ingredient.state is not IngredientState.NONE
         # W7

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from generator.visible_label import LABEL_CREATED, LABEL_EDITED, draw_label
 from provenance.errors import CapacityError, ReadBackError
-from provenance.fingerprint.plain import encode_further
-from provenance.fingerprint.words.making import keep_small
+from provenance.fingerprint.taking import take_fingerprints
 from provenance.imaging import decode_image, encode_image, hash_pixels
 from provenance.manifest.claims import (
     Claim,
@@ -222,10 +221,14 @@ class Marks:
 
     def fingerprint(self, image: RasterImage) -> Fingerprints:
         """W6: of the pixels that will be delivered."""
-        embedding = None if self.embedder is None else self.embedder.encode(image)
-        thumbnail, words = keep_small(image, self.words) if self.keeps_thumbnail else (None, None)
-        further = encode_further(self.further_embedders, image)
-        return Fingerprints(self.hasher.hash(image), embedding, thumbnail, words, further)
+        return take_fingerprints(
+            image,
+            hasher=self.hasher,
+            embedder=self.embedder,
+            further_embedders=self.further_embedders,
+            keeps_thumbnail=self.keeps_thumbnail,
+            words=self.words,
+        )
 
     def sign(
         self,
